@@ -1,0 +1,1 @@
+"""The machine: facts read from YAML, and pure formulas for service time, energy and area."""

@@ -1,0 +1,146 @@
+"""A design: the tree from the outermost memory through the cores to their engines.
+
+The chip's `memory` (outermost first) is shared by kinds of `cores`; each kind has its own memory
+(outermost first), a matrix engine, a vector engine and its control costs. Quantities carry units in
+YAML and are SI here. Every number has a source (accel_models/source.py).
+Not modeled yet: several chips in one design (links are facts that nothing runs over so far), die
+area and cost from parts other than those given.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, WithJsonSchema
+
+from accel_models.engines.tile import Engine
+from accel_models.engines.vector import VectorEngine
+from accel_models.facts import Count, Facts
+from accel_models.memory import Memories
+from accel_models.quantity import (
+    BytesPerSecond,
+    Dollars,
+    DollarsPerHour,
+    Hertz,
+    JoulesPerBit,
+    Meters,
+    Seconds,
+    SquareMillimeters,
+    Volts,
+    Watts,
+)
+from accel_models.source import Source, parse_source, source_for
+
+PathKey = tuple[str, ...]
+
+
+class Technology(Facts):
+    """The process the die is made in."""
+
+    node: Meters
+    voltage: Volts | None = None
+
+
+class Power(Facts):
+    """`static` flows whenever the chip is on; above `limit` the clock gives way."""
+
+    limit: Watts
+    static: Watts
+
+
+class Area(Facts):
+    """Given die area. Without it, the areas of the parts add up."""
+
+    die: SquareMillimeters
+
+
+class Price(Facts):
+    """What a chip costs to own or to rent."""
+
+    per_hour: DollarsPerHour | None = None
+    purchase: Dollars | None = None
+
+
+class Control(Facts):
+    """What it costs to start work and to keep engines in step."""
+
+    launch: Seconds = Field(description="from one op to the next: kernel launch or issue")
+    sync: Seconds | None = Field(
+        default=None, description="matrix and vector engine handing a tile over"
+    )
+    dispatch: Literal["dynamic", "static"] = Field(
+        default="static", description="tiles dealt to cores as they fall free, or split beforehand"
+    )
+    overlap_engines: bool = Field(
+        default=True, description="matrix and vector engines work at the same time"
+    )
+
+
+class Core(Facts):
+    """A kind of core and how many there are."""
+
+    count: Count
+    clock: Hertz | None = Field(default=None, description="if not the chip's")
+    memory: Memories
+    matrix: Annotated[Any, WithJsonSchema({"$ref": "#/$defs/MatrixEngine"})]
+    vector: VectorEngine
+    control: Control
+    area: SquareMillimeters | None = Field(default=None, description="of one core, memory aside")
+
+    @property
+    def engine(self) -> Engine:
+        """The matrix engine, typed."""
+        return self.matrix
+
+
+class Link(Facts):
+    """A connection to other chips or the host."""
+
+    topology: Literal["ring", "mesh", "torus", "switch", "tree", "point_to_point"]
+    bandwidth: BytesPerSecond = Field(description="of one chip, each direction")
+    latency: Seconds
+    energy: JoulesPerBit | None = None
+
+
+class Design(Facts):
+    """An accelerator. `name` is the file's; read it with `read_design`."""
+
+    name: str
+    title: str
+    technology: Technology
+    clock: Hertz
+    power: Power
+    area: Area | None = None
+    price: Price | None = None
+    memory: Memories
+    cores: Annotated[dict[str, Core], Field(min_length=1)]
+    links: dict[str, Link] = Field(default_factory=dict)
+    notes: str | None = None
+    _written: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def source_of(self, path: PathKey) -> Source:
+        """The source of the number at this key path, e.g. ("memory", "hbm", "bandwidth")."""
+        text = source_for(self._written, path)
+        if text is None:
+            raise KeyError(path)
+        return parse_source(text)
+
+    def clock_of(self, core: Core) -> float:
+        """Hz that this kind of core runs at."""
+        return core.clock or self.clock
+
+    def area_mm2(self) -> float | None:
+        """The die as given, else the sum of the parts that state one; None where nothing does."""
+        if self.area:
+            return self.area.die
+        parts = [m.area * m.instances for m in self.memory.values() if m.area]
+        for core in self.cores.values():
+            own = (core.area or 0) + sum(
+                (m.area or 0) * (core.engine.count if m.per == "engine" else 1)
+                for m in core.memory.values()
+            )
+            if core.engine.pe.area:
+                gm, gn, gk = core.engine.geometry(1)
+                own += core.engine.pe.area * gm * gn * gk * core.engine.count
+            parts.append(own * core.count)
+        return sum(parts) or None

@@ -1,0 +1,100 @@
+"""A processing element: which formats it multiplies, how fast, at what energy.
+
+A pair is written `weight*activation`, or one name for both. An operand in a narrower format that a
+wider one represents exactly may be converted before the multiply (the W4A16 way); the conversion is
+work of the vector engine, once per element brought into the core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from accel_models.facts import Facts, Rate
+from accel_models.quantity import Joules, SquareMillimeters
+from accel_models.reader import DesignError
+from kernels_ref.formats import FORMATS, Format, get_format
+
+
+class Pair(Facts):
+    """One format pair of a PE."""
+
+    macs_per_cycle: Rate = Field(description="of one PE, relative to the engine's geometry")
+    accumulate: str = Field(description="format of the partial sums")
+    energy: Joules = Field(description="of one multiply-accumulate")
+
+    @field_validator("accumulate")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known_format(name)
+
+
+class PE(Facts):
+    """What the engine is made of."""
+
+    formats: dict[str, Pair] = Field(min_length=1)
+    dequantize: Literal["before_multiply", "after_group", "epilogue"] = Field(
+        default="before_multiply", description="where group scales are applied"
+    )
+    kernel: str | None = Field(default=None, description="its arithmetic in kernels_ref")
+    area: SquareMillimeters | None = Field(default=None, description="of one PE")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_formats(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("formats"), dict):
+            for key in data["formats"]:
+                for name in str(key).split("*"):
+                    _known_format(name)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Datapath:
+    """The pair that runs an op, and which operands are converted on the way in."""
+
+    key: str  # as written in the design
+    pair: Pair
+    weight: Format
+    activation: Format
+    convert_weight: bool
+    convert_activation: bool
+
+
+def choose_datapath(pe: PE, weight: Format, activation: Format, where: str) -> Datapath:
+    """The fastest pair that represents both operands exactly.
+
+    Raises DesignError naming the pairs there are if none does.
+    """
+    found: list[Datapath] = []
+    for key, pair in pe.formats.items():
+        w, _, a = key.partition("*")
+        wide_w, wide_a = get_format(w), get_format(a or w)
+        if represents(wide_w, weight) and represents(wide_a, activation):
+            convert = (wide_w.element != weight.element, wide_a.element != activation.element)
+            found.append(Datapath(key, pair, wide_w, wide_a, *convert))
+    if not found:
+        raise DesignError(
+            f"{where}: no PE multiplies {weight.element} weights by {activation.element} "
+            f"activations exactly; it has {', '.join(pe.formats)}; choose others with --formats"
+        )
+    return max(found, key=lambda d: (d.pair.macs_per_cycle, -d.convert_weight, -d.convert_activation))
+
+
+def represents(wide: Format, narrow: Format) -> bool:
+    """True if every element value of `narrow` (its scale aside) is one of `wide`."""
+    if wide.element == narrow.element:
+        return True
+    if wide.kind == "int":
+        return narrow.kind == "int" and narrow.bits <= wide.bits
+    if narrow.kind == "int":  # |v| <= 2^(bits-1) needs bits-1 significant bits and that exponent
+        return narrow.bits - 1 <= wide.mantissa + 1 and narrow.bits - 1 < 2 ** (wide.exponent - 1)
+    return narrow.exponent <= wide.exponent and narrow.mantissa <= wide.mantissa
+
+
+def _known_format(name: str) -> str:
+    if name not in FORMATS:
+        raise ValueError(f"unknown number format '{name}'; known: {', '.join(FORMATS)}")
+    return name

@@ -1,0 +1,151 @@
+"""The way of data from the outermost memory to one kind of core, as numbers ready for formulas.
+
+Bandwidths are achievable ones (times efficiency) in bytes per second of one instance; energies are
+per byte. `instances` counts the chip's. Every level remembers the key path it was read from, so that
+a result can say which numbers it rests on. The last level is the engines' own registers: it stores
+nothing, and its instances are the matrix engines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from accel_models.design import Control, Core, Design, PathKey
+from accel_models.engines.pe import Datapath, choose_datapath
+from accel_models.engines.tile import Engine
+from accel_models.engines.vector import VectorEngine
+from accel_models.memory import Memory
+from accel_models.reader import DesignError
+from kernels_ref.formats import Format
+
+ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One memory level as this kind of core sees it."""
+
+    name: str
+    at: PathKey
+    instances: int
+    capacity: float = 0.0
+    read_bytes_per_s: float = 0.0
+    write_bytes_per_s: float = 0.0
+    shared_port: bool = True  # reads and writes take turns
+    latency_s: float = 0.0
+    granularity: float = 1.0
+    read_j_per_byte: float = 0.0
+    write_j_per_byte: float = 0.0
+    keeps: tuple[str, ...] = ()
+    buffering: str = "double"
+    multicast: bool = False
+    reduction: bool = False
+
+    def seconds(self, read: float, write: float, instances: float) -> float:
+        """Time to read and write these bytes in all through `instances` working at once."""
+        r = read / (self.read_bytes_per_s * instances)
+        w = write / (self.write_bytes_per_s * instances)
+        if self.shared_port:
+            return r + w
+        import numpy as np
+
+        return np.maximum(r, w)
+
+
+@dataclass(frozen=True)
+class Path:
+    """Levels outermost first, ending with the engines; `first_core` indexes the first level that
+    each core has for itself."""
+
+    design: Design
+    name: str  # of the kind of core
+    core: Core
+    clock_hz: float
+    levels: tuple[Level, ...]
+    first_core: int
+    by_name: dict[str, Level] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> Engine:
+        return self.core.engine
+
+    @property
+    def vector(self) -> VectorEngine:
+        return self.core.vector
+
+    @property
+    def control(self) -> Control:
+        return self.core.control
+
+    @property
+    def cores(self) -> int:
+        return self.core.count
+
+    @property
+    def memories(self) -> tuple[Level, ...]:
+        """The levels that store."""
+        return self.levels[:-1]
+
+    def datapath(self, weight: Format, activation: Format) -> Datapath:
+        """The engine's pair for these operands. Raises DesignError if it has none."""
+        where = f"{self.design.name}: {self.name}"
+        return choose_datapath(self.engine.pe, weight, activation, where)
+
+    def peak_macs_per_s(self, pair: Datapath) -> float:
+        """All engines of all cores, full, in this format pair."""
+        per_cycle = self.engine.peak(pair.pair.macs_per_cycle, pair.weight.bits)
+        return per_cycle * self.engine.count * self.cores * self.clock_hz
+
+    def vector_seconds(self, work: dict[str, float], cores: float) -> float:
+        """Time of this work, operations by class, spread over `cores` cores."""
+        return self.vector.cycles(work) / (self.vector.count * cores * self.clock_hz)
+
+    def access_latency_s(self, levels: int | None = None) -> float:
+        """A first access all the way from the outermost memory, through so many levels (all)."""
+        return sum(level.latency_s for level in self.memories[:levels])
+
+
+def memory_path(design: Design, core_name: str) -> Path:
+    """The path to the cores of this name. Raises DesignError if there are none."""
+    if core_name not in design.cores:
+        known = ", ".join(design.cores)
+        raise DesignError(f"{design.name}: no cores named '{core_name}'; there are {known}")
+    core = design.cores[core_name]
+    clock = design.clock_of(core)
+    levels = [
+        _level(key, ("memory", key), memory, memory.instances, design.clock)
+        for key, memory in design.memory.items()
+        if memory.serves is None or core_name in memory.serves
+    ]
+    first_core = len(levels)
+    for key, memory in core.memory.items():
+        instances = core.count * (core.engine.count if memory.per == "engine" else 1)
+        levels.append(_level(key, ("cores", core_name, "memory", key), memory, instances, clock))
+    engines = core.count * core.engine.count
+    levels.append(Level(ENGINE, ("cores", core_name, "matrix"), engines))
+    by_name = {level.name: level for level in levels}
+    return Path(design, core_name, core, clock, tuple(levels), first_core, by_name)
+
+
+def _level(name: str, at: PathKey, memory: Memory, instances: int, clock: float) -> Level:
+    shared = memory.bandwidth is not None
+    read, write = memory.bandwidth or memory.read_bandwidth, memory.bandwidth or memory.write_bandwidth
+    if read is None or write is None:
+        raise DesignError(f"{'.'.join(at)}: no bandwidth")
+    return Level(
+        name=name,
+        at=at,
+        instances=instances,
+        capacity=memory.capacity,
+        read_bytes_per_s=read.bytes_per_second(clock) * memory.efficiency,
+        write_bytes_per_s=write.bytes_per_second(clock) * memory.efficiency,
+        shared_port=shared,
+        latency_s=memory.latency,
+        granularity=memory.granularity,
+        read_j_per_byte=memory.energy * 8,
+        write_j_per_byte=(memory.write_energy or memory.energy) * 8,
+        keeps=memory.keeps,
+        buffering=memory.buffering,
+        multicast=memory.multicast,
+        reduction=memory.reduction,
+    )

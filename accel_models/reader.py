@@ -1,0 +1,170 @@
+"""YAML text to plain values that remember where each key stands, strictly.
+
+YAML 1.2 scalars: only `true` and `false` are booleans (not `no`, `on`, `yes`), `1e9` is a number.
+Refused, each with file and line: duplicate keys, files over 1 MiB, nesting beyond 24, aliases that
+expand beyond 20,000 nodes or into themselves, tags, several documents. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kernels_ref.errors import UserError
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 24
+MAX_NODES = 20_000
+
+KeyPath = tuple[str | int, ...]
+
+
+class DesignError(UserError):
+    """A design that cannot be used: every problem of the file, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key stands: the file as the user named it, and its line from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(slots=True)
+class Document:
+    """Plain values and, for each key path in them, its place."""
+
+    data: dict[str, Any]
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of `path`, or of the nearest key above it that is written down."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places[path]
+
+
+_BOOL = re.compile(r"true|false")
+_NULL = re.compile(r"null|~|")
+_INT = re.compile(r"[-+]?\d+")
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
+}
+
+
+def read_yaml(path: Path, shown: str | None = None) -> Document:
+    """The mapping in `path`. Raises DesignError naming file and line."""
+    shown = shown or str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as problem:
+        raise DesignError(f"{shown}: cannot be read: {problem.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise DesignError(f"{shown}: is {len(raw)} bytes; a design has at most {MAX_BYTES} (1 MiB)")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        line = raw[: problem.start].count(b"\n") + 1
+        raise DesignError(f"{shown}:{line}: is not UTF-8 text") from None
+    return parse_yaml(text, shown)
+
+
+def parse_yaml(text: str, shown: str) -> Document:
+    """The mapping in `text`; `shown` names it in messages. Raises DesignError."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        what = " ".join(str(part) for part in (problem.context, problem.problem) if part)
+        raise DesignError(f"{shown}:{line}: not valid YAML: {what}") from None
+    except yaml.YAMLError as problem:
+        raise DesignError(f"{shown}:1: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise DesignError(f"{shown}:1: nested deeper than {MAX_DEPTH} levels") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise DesignError(f"{shown}:1: a mapping of keys is expected at the top of the file")
+    walker = _Walker(shown)
+    data = walker.value(node, (), ())
+    if walker.problems:
+        raise DesignError("\n".join(walker.problems))
+    return Document(data, walker.places)
+
+
+class _Walker:
+    """One pass over a node tree, collecting places and problems."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+        self.places: dict[KeyPath, Place] = {}
+        self.problems: list[str] = []
+        self.nodes = 0
+
+    def value(self, node: yaml.Node, path: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        """Plain value of `node`; `above` are its ancestors (to find a node inside itself)."""
+        place = Place(self.shown, node.start_mark.line + 1)
+        self.places.setdefault(path, place)
+        self.nodes += 1
+        if node.tag not in _PLAIN_TAGS:
+            raise DesignError(f"{place}: {dotted(path)}: tag '{node.tag}' is not allowed; drop it")
+        if node in above:
+            raise DesignError(f"{place}: {dotted(path)}: an alias that contains itself")
+        if len(above) >= MAX_DEPTH:
+            raise DesignError(f"{place}: nested deeper than {MAX_DEPTH} levels")
+        if self.nodes > MAX_NODES:
+            raise DesignError(f"{place}: aliases expand to more than {MAX_NODES} values")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, (*above, node))
+        if isinstance(node, yaml.SequenceNode):
+            below = (*above, node)
+            return [self.value(item, (*path, i), below) for i, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(
+        self, node: yaml.MappingNode, path: KeyPath, above: tuple[yaml.Node, ...]
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = Place(self.shown, key_node.start_mark.line + 1)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(f"{place}: {dotted(path)}: a key must be a word")
+                continue
+            key = key_node.value
+            if key in result:
+                first = self.places[(*path, key)].line
+                self.problems.append(
+                    f"{place}: {dotted((*path, key))}: duplicate key; first given on line {first}"
+                )
+                continue
+            self.places[(*path, key)] = place
+            result[key] = self.value(value_node, (*path, key), above)
+        return result
+
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        text = node.value
+        if node.style in ("'", '"', "|", ">"):
+            return text
+        if _NULL.fullmatch(text):
+            return None
+        if _BOOL.fullmatch(text):
+            return text == "true"
+        if _INT.fullmatch(text):
+            return int(text)
+        if _FLOAT.fullmatch(text):
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        return text
+
+
+def dotted(path: KeyPath) -> str:
+    """`memory.hbm.capacity`, as messages show a key path."""
+    return ".".join(str(part) for part in path) or "(top)"

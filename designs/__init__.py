@@ -1,0 +1,1 @@
+"""Accelerators as YAML: data only. This file makes the folder findable when installed."""

@@ -1,0 +1,1 @@
+"""The arithmetic of the datapaths: number formats and reference kernels. Imports no other folder."""

@@ -1,0 +1,208 @@
+"""The one definition of what an operation takes: service times of every resource, and how they overlap.
+
+For any op, with T_r the busy time of resource r (a memory level, the matrix or the vector engine, the
+power supply) over the whole op:
+
+    latency = launch + access latency + prologue + max_r (T_r - head_r - tail_r) + serial + epilogue
+
+The first step's loads (head_r of each level) have nothing to overlap with, so they add their largest,
+the prologue; the last step's stores likewise (tail_r, epilogue). `serial` is what may not overlap:
+the fill of single-buffered levels. Power is a resource: dynamic energy over (limit - static), the
+time over which the board may spend it. Hence max_r T_r <= latency <= launch + access + sum_r T_r.
+
+    energy = sum of bytes * energy per byte + MACs * energy + vector ops * energy + static * latency
+
+All formulas broadcast over numpy arrays, so the search costs many mappings by this same code.
+Not modeled: contention between ops, DRAM bank conflicts and refresh (the event simulator's), clock
+gating of idle engines, data left on chip from one op to the next unless fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from accel_models.engines.tile import Number
+from accel_models.path import Path
+
+Traffic = dict[str, dict[str, tuple[Number, Number]]]  # level -> operand -> bytes (read, written)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an op asks of the machine, before it is known what overlaps.
+
+    `busy` seconds by resource; `head` and `tail` the part of a level's time that belongs to the
+    first step's loads and the last step's stores; `joules` dynamic energy by resource.
+    """
+
+    busy: dict[str, Number]
+    head: dict[str, Number]
+    tail: dict[str, Number]
+    joules: dict[str, Number]
+    traffic: Traffic
+    serial: dict[str, Number] = field(default_factory=dict)
+    extra_s: Number = 0.0  # synchronization and other fixed costs besides launch and access
+    launches: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an op takes; arrays while searching, floats in a schedule.
+
+    `exposed` splits the latency by the resource it is spent on and sums to it.
+    """
+
+    latency_s: Number
+    energy_j: Number
+    work: Work
+    exposed: dict[str, Number]
+    joules: dict[str, Number]  # with "static"
+    stages: tuple[Cost, ...] = ()  # of a sequence
+
+    @property
+    def bound_by(self) -> str:
+        """The resource whose busy time (or fixed cost) is largest."""
+        fixed = {"launch": self.exposed["launch"] + self.exposed["access"]}
+        return max((self.work.busy | fixed).items(), key=lambda item: float(item[1]))[0]
+
+    def lower_bound_s(self) -> float:
+        """No schedule of this mapping is faster: its busiest resource."""
+        return max(float(t) for t in self.work.busy.values())
+
+    def upper_bound_s(self) -> float:
+        """Everything one after the other."""
+        return float(sum(self.work.busy.values()) + self.exposed["launch"] + self.exposed["access"])
+
+
+def largest(values: list[Number]) -> Number:
+    """Elementwise maximum; 0 of nothing."""
+    return reduce(np.maximum, values, 0.0)
+
+
+def compose(work: Work, path: Path) -> Cost:
+    """Latency and energy of `work` on `path` by the formulas above."""
+    dynamic = sum(work.joules.values())
+    power = path.design.power
+    busy = work.busy | {"power": dynamic / (power.limit - power.static)}
+    launch = path.control.launch * work.launches + work.extra_s
+    access = path.access_latency_s() * work.launches
+    prologue, epilogue = largest(list(work.head.values())), largest(list(work.tail.values()))
+    serial = sum(work.serial.values(), 0.0)
+    rest = {
+        name: seconds
+        - work.head.get(name, 0.0)
+        - work.tail.get(name, 0.0)
+        - work.serial.get(name, 0.0)
+        for name, seconds in busy.items()
+    }
+    body = largest(list(rest.values()))
+    latency = launch + access + prologue + body + serial + epilogue
+    parts = {"launch": launch, "access": access, "prologue": prologue, "epilogue": epilogue}
+    exposed = parts | {"body": body, "serial": serial}
+    static = power.static * latency
+    done = Work(
+        busy, work.head, work.tail, work.joules, work.traffic, work.serial, work.extra_s,
+        work.launches,
+    )
+    return Cost(latency, dynamic + static, done, exposed, work.joules | {"static": static})
+
+
+def in_sequence(costs: list[Cost]) -> Cost:
+    """One after the other: everything adds up."""
+
+    def add(parts: list[dict[str, Number]]) -> dict[str, Number]:
+        total: dict[str, Number] = {}
+        for part in parts:
+            for name, value in part.items():
+                total[name] = total.get(name, 0.0) + value
+        return total
+
+    traffic: Traffic = {}
+    for cost in costs:
+        for level, operands in cost.work.traffic.items():
+            for operand, (read, written) in operands.items():
+                add_traffic(traffic, level, operand, read, written)
+    works = [cost.work for cost in costs]
+    return Cost(
+        sum(cost.latency_s for cost in costs),
+        sum(cost.energy_j for cost in costs),
+        Work(
+            add([w.busy for w in works]),
+            add([w.head for w in works]),
+            add([w.tail for w in works]),
+            add([w.joules for w in works]),
+            traffic,
+            add([w.serial for w in works]),
+            sum(w.extra_s for w in works),
+            sum(w.launches for w in works),
+        ),
+        add([cost.exposed for cost in costs]),
+        add([cost.joules for cost in costs]),
+        tuple(costs),
+    )
+
+
+def exposed_by_resource(cost: Cost) -> dict[str, float]:
+    """Scalar latency split by resource: which resource each exposed part waits for."""
+    if cost.stages:
+        total: dict[str, float] = {}
+        for stage in cost.stages:
+            for name, seconds in exposed_by_resource(stage).items():
+                total[name] = total.get(name, 0.0) + seconds
+        return total
+    work, found = cost.work, {"launch": float(cost.exposed["launch"])}
+    found["access"] = float(cost.exposed["access"])
+
+    def charge(name: str, seconds: Any) -> None:
+        found[name] = found.get(name, 0.0) + float(seconds)
+
+    if work.head:
+        charge(max(work.head, key=lambda n: float(work.head[n])), cost.exposed["prologue"])
+    if work.tail:
+        charge(max(work.tail, key=lambda n: float(work.tail[n])), cost.exposed["epilogue"])
+    for name, seconds in work.serial.items():
+        charge(name, seconds)
+    rest = {
+        name: float(
+            seconds
+            - work.head.get(name, 0.0)
+            - work.tail.get(name, 0.0)
+            - work.serial.get(name, 0.0)
+        )
+        for name, seconds in work.busy.items()
+    }
+    charge(max(rest, key=lambda n: rest[n]), cost.exposed["body"])
+    return found
+
+
+def memory_joules(traffic: Traffic, path: Path) -> dict[str, Number]:
+    """Access energy by level."""
+    found: dict[str, Number] = {}
+    for name, operands in traffic.items():
+        level = path.by_name[name]
+        found[name] = sum(
+            read * level.read_j_per_byte + written * level.write_j_per_byte
+            for read, written in operands.values()
+        )
+    return found
+
+
+def vector_joules(work: Map[str, Number], path: Path) -> Number:
+    """Energy of vector operations of any class."""
+    return sum(work.values()) * path.vector.energy
+
+
+def add_traffic(traffic: Traffic, level: str, operand: str, read: Number, written: Number) -> None:
+    """Count bytes read from and written to `level` for `operand`."""
+    before = traffic.setdefault(level, {}).get(operand, (0.0, 0.0))
+    traffic[level][operand] = (before[0] + read, before[1] + written)
+
+
+def whole_granules(run_bytes: Number, granularity: float) -> Number:
+    """How many times its size a run of contiguous bytes moves (at least 1)."""
+    return np.ceil(run_bytes / granularity) * granularity / run_bytes

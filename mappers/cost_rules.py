@@ -1,0 +1,264 @@
+"""How each kind of op is planned on a path. An op kind without a rule is an error, never free.
+
+A rule: (op, epilogue ops, context) -> Plan. It raises DesignError if the path cannot do the op. The
+epilogue is the elementwise ops that ride on the op's output; it runs in the mapping that is best
+without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from accel_models.engines.pe import Datapath
+from accel_models.path import Path
+from accel_models.reader import DesignError
+from kernels_ref.formats import get_format
+from mappers.cost import Cost, in_sequence
+from mappers.flash import Flash, flash_cost, flash_tiles
+from mappers.mapping import Mapping, describe_tile
+from mappers.matmul import Matmul, matmul_cost
+from mappers.plan import Plan
+from mappers.search.exhaustive import OBJECTIVES, exhaustive
+from mappers.streaming import Stream, stream_cost
+from workloads.graph import Graph, Op, Tensor
+from workloads.ops import Attention, Einsum, Gather, Move, Vector
+from workloads.ops.attention import softmax_ops
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule plans for; `found` remembers mappings of this path by problem."""
+
+    graph: Graph
+    path: Path
+    objective: str
+    found: dict[Any, Mapping] = field(default_factory=dict)
+
+
+Rule = Callable[[Any, tuple[Op, ...], Context], Plan]
+
+
+def per_element(tensor: Tensor) -> float:
+    """Bytes of one element, its share of the scales included."""
+    return tensor.bytes / tensor.elements
+
+
+def _value(cost: Cost, objective: str) -> tuple[float, float]:
+    a, b = OBJECTIVES[objective](cost)
+    return float(a), float(b)
+
+
+def _pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:
+    at = ("cores", path.name, "matrix", "pe", "formats", pair.key)
+    return ((*at, "macs_per_cycle"),)
+
+
+def _searched(problem: Matmul, context: Context, what: str) -> tuple[Mapping, Cost]:
+    """The best mapping and its cost. Raises DesignError if no tile fits."""
+    path, bare = context.path, replace(problem, epilogue_ops={}, epilogue_bytes=0.0)
+    key = bare.key()
+    if key in context.found:
+        return context.found[key], matmul_cost(problem, context.found[key], path)
+    best = None
+    for best in exhaustive(bare, path, context.objective):
+        pass
+    if best is None:
+        smallest = " x ".join(str(g) for g in path.engine.geometry(1))
+        raise DesignError(
+            f"{path.design.name}: {path.name}: {what}: no tile fits the memories, "
+            f"not even the engine's own {smallest}; enlarge the innermost ones"
+        )
+    context.found[key] = best.mapping
+    return best.mapping, matmul_cost(problem, best.mapping, path)
+
+
+def _epilogue(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[dict[str, float], float]:
+    """Vector work of the fused ops (and a bias), and bytes of operands they add."""
+    work = dict(op.vector_ops)
+    own = {op.output, *(e.output for e in epilogue)}
+    extra = 0.0
+    for fused in epilogue:
+        for cls, n in fused.vector_ops.items():
+            work[cls] = work.get(cls, 0) + n
+        extra += sum(graph.tensors[t].bytes for t in fused.inputs if t not in own)
+    return work, extra
+
+
+def plan_einsum(op: Einsum, epilogue: tuple[Op, ...], context: Context) -> Plan:
+    """The searched mapping; a fused epilogue replaces the output and adds its operands."""
+    graph, path = context.graph, context.path
+    a, b = (graph.tensors[t] for t in op.inputs[:2])
+    out = graph.tensors[(epilogue[-1] if epilogue else op).output]
+    pair = path.datapath(b.format, a.format)
+    work, extra = _epilogue(op, epilogue, graph)
+    if len(op.inputs) == 3:
+        extra += graph.tensors[op.inputs[2]].bytes
+    problem = Matmul(
+        op.roles(),
+        pair,
+        per_element(a),
+        per_element(b),
+        out.bytes / graph.tensors[op.output].elements,
+        get_format(pair.pair.accumulate).bits / 8,
+        work,
+        extra,
+        shared_weight=b.kind in ("weight", "table"),
+    )
+    mapping, cost = _searched(problem, context, op.name)
+    return Plan(
+        path,
+        cost,
+        describe_tile(mapping, path.first_core),
+        mapping.describe(),
+        path.peak_macs_per_s(pair),
+        op.macs,
+        rests_on={"matrix": _pair_facts(path, pair)},
+    )
+
+
+def plan_attention(op: Attention, epilogue: tuple[Op, ...], context: Context) -> Plan:
+    """In one pass where a tile fits, or in three steps through memory: whichever is better."""
+    graph, path, objective = context.graph, context.path, context.objective
+    q, k, v = (graph.tensors[t] for t in op.inputs)
+    out = graph.tensors[op.output]
+    qk = path.datapath(k.format, q.format)
+    pv = path.datapath(v.format, out.format)
+    flash = Flash(
+        op,
+        per_element(q),
+        per_element(k),
+        per_element(v),
+        per_element(out),
+        get_format(qk.pair.accumulate).bits / 8,
+        qk,
+        pv,
+    )
+    options: dict[str, tuple[Cost, str, Any]] = {}
+    for tile in flash_tiles(flash, path):
+        cost = flash_cost(flash, tile, path)
+        if "fused" not in options or _value(cost, objective) < _value(
+            options["fused"][0], objective
+        ):
+            shape = f"q{tile.tm} kv{tile.ts}"
+            shape += f" split-kv {tile.splits}" if tile.splits > 1 else ""
+            options["fused"] = cost, shape, tile.describe()
+    steps, mapping = _three_steps(flash, context)
+    options["unfused"] = in_sequence(steps), "QK, softmax, PV", mapping
+    variant = min(options, key=lambda name: _value(options[name][0], objective))
+    cost, shape, described = options[variant]
+    return Plan(
+        path,
+        cost,
+        shape,
+        described,
+        path.peak_macs_per_s(qk),
+        op.macs,
+        variant,
+        {name: float(o[0].latency_s) for name, o in options.items() if name != variant},
+        {"matrix": _pair_facts(path, qk)},
+    )
+
+
+def _three_steps(flash: Flash, context: Context) -> tuple[list[Cost], Any]:
+    """Scores to memory, softmax over them, times the values. The whole square is computed."""
+    op = flash.op
+    heads, rows = op.batch * op.kv_heads, op.group * op.q_len
+    scores = heads * rows * op.kv_len
+    qk = Matmul(
+        {"b": heads, "m": rows, "n": op.kv_len, "k": op.head_dim},
+        flash.qk, flash.q_bytes, flash.k_bytes, flash.o_bytes, flash.partial_bytes,
+        shared_weight=False,
+    )
+    pv = Matmul(
+        {"b": heads, "m": rows, "n": op.v_head_dim, "k": op.kv_len},
+        flash.pv, flash.o_bytes, flash.v_bytes, flash.o_bytes, flash.partial_bytes,
+        shared_weight=False,
+    )
+    softmax = Stream(
+        {"scores": scores * flash.o_bytes},
+        scores * flash.o_bytes,
+        heads * rows,
+        op.kv_len * flash.o_bytes,
+        softmax_ops(scores, op.softcap) | {"mul": 2 * scores},
+        reduction=True,
+    )
+    first, first_cost = _searched(qk, context, f"{op.name}: QK")
+    last, last_cost = _searched(pv, context, f"{op.name}: PV")
+    mapping = {"qk": first.describe(), "pv": last.describe()}
+    return [first_cost, stream_cost(softmax, context.path), last_cost], mapping
+
+
+def plan_vector(op: Vector, epilogue: tuple[Op, ...], context: Context) -> Plan:
+    """One stream; fused followers add their work and operands."""
+    graph, path = context.graph, context.path
+    own = {op.output, *(e.output for e in epilogue)}
+    names = [t for o in (op, *epilogue) for t in o.inputs if t not in own]
+    out = graph.tensors[(epilogue[-1] if epilogue else op).output]
+    work, _ = _epilogue(op, epilogue, graph)
+    rows = [t for t in names if graph.tensors[t].kind not in ("weight", "table")]
+    stream = Stream(
+        {name: float(graph.tensors[name].bytes) for name in dict.fromkeys(names)},
+        float(out.bytes),
+        op.rows,
+        sum(graph.tensors[t].bytes for t in rows) / max(1, op.rows),
+        work,
+        op.reduction,
+    )
+    cost = stream_cost(stream, path)
+    peak = path.cores * path.vector.count * path.clock_hz
+    mapping = {"rows": op.rows, "cores": min(path.cores, op.rows) if op.reduction else path.cores}
+    return Plan(path, cost, f"{op.rows} rows", mapping, peak, path.vector.cycles(work))
+
+
+def plan_gather(op: Gather, epilogue: tuple[Op, ...], context: Context) -> Plan:
+    """Rows wherever they lie, whole granules each."""
+    graph, path = context.graph, context.path
+    table, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    row = op.width * per_element(table)
+    stream = Stream({"table": op.rows * row}, float(out.bytes), op.rows, row, run_bytes=row)
+    return Plan(path, stream_cost(stream, path), f"{op.rows} rows", {"rows": op.rows}, 0.0, 0.0)
+
+
+def plan_move(op: Move, epilogue: tuple[Op, ...], context: Context) -> Plan:
+    """Read in the inputs' format, written in the output's, in runs; a windowed cache takes less."""
+    graph, path = context.graph, context.path
+    cache = graph.tensors[op.output]
+    out = per_element(cache)
+    moved = [graph.tensors[t] for t in op.inputs]
+    elements = min(sum(t.elements for t in moved), cache.elements)
+    stream = Stream(
+        {"activation": elements * per_element(moved[0])},
+        elements * out,
+        max(1, elements // op.run_elements),
+        op.run_elements * out,
+        run_bytes=op.run_elements * out,
+    )
+    return Plan(path, stream_cost(stream, path), "copy", {"elements": elements}, 0.0, 0.0)
+
+
+COST_RULES: dict[str, Rule] = {
+    "einsum": plan_einsum,
+    "attention": plan_attention,
+    "vector": plan_vector,
+    "gather": plan_gather,
+    "move": plan_move,
+}
+
+
+def signature(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[Any, ...]:
+    """Equal for ops that any rule plans alike: names aside, the same sizes, formats and work."""
+
+    def of(o: Op) -> tuple[Any, ...]:
+        tensors = tuple(graph.tensors[t] for t in (*o.inputs, o.output))
+        facts = tuple(
+            (name, tuple(value.items()) if isinstance(value, dict) else value)
+            for name in o.__dataclass_fields__  # type: ignore[attr-defined]
+            if name not in ("name", "inputs", "output")
+            for value in [getattr(o, name)]
+        )
+        return facts, tuple((prod(t.shape), t.format, t.kind) for t in tensors)
+
+    return of(op), tuple(of(e) for e in epilogue)

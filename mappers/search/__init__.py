@@ -1,0 +1,1 @@
+"""Searches over mappings. Each yields what it tried; the caller takes the best."""

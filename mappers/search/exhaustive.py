@@ -1,0 +1,89 @@
+"""All mappings of the space, costed in bulk, from the innermost choice outward, with pruning.
+
+Inner choices are costed with every outer level ideal (it holds everything), which bounds from below
+what any completion costs: outer tiles only add traffic. They are completed in order of that bound,
+and no further once the bound comes within GAP of the best complete mapping. With one own level outside
+the innermost the result is within GAP of the optimum of the space; with more, each intermediate stage
+keeps the BEAM best, and the optimum may be missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from accel_models.path import Path
+from mappers.cost import Cost
+from mappers.mapping import Mapping
+from mappers.matmul import Matmul, legal, matmul_cost
+from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
+
+BEAM = 48
+BLOCK = 4
+GAP = 0.005
+
+Objective = Callable[[Cost], tuple[np.ndarray, np.ndarray]]
+
+# First key decides, the second breaks ties.
+OBJECTIVES: dict[str, Objective] = {
+    "latency": lambda cost: (cost.latency_s, cost.energy_j),
+    "energy": lambda cost: (cost.energy_j, cost.latency_s),
+    "edp": lambda cost: (cost.latency_s * cost.energy_j, cost.latency_s),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A complete mapping and its value under the objective."""
+
+    key: tuple[float, float]
+    mapping: Mapping
+    evaluated: int
+
+
+def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidate]:
+    """Better and better candidates; the last is the best. Nothing fits: nothing is yielded."""
+    score = OBJECTIVES[objective]
+    own = own_levels(path)
+    rows = inner_rows(problem, path)
+    first, second, evaluated = _costed(rows, problem, path, score)
+    ranking = np.lexsort((second, first))
+    ranking = ranking[np.isfinite(first[ranking])]
+    for inner, index in zip(own[:-1], own[1:-1], strict=False):
+        rows = outer_rows(rows.take(ranking[:BEAM]), problem, path, index, inner)
+        first, second, more = _costed(rows, problem, path, score)
+        evaluated += more
+        ranking = np.lexsort((second, first))
+        ranking = ranking[np.isfinite(first[ranking])]
+    best = (np.inf, np.inf)
+    for start in range(0, len(ranking), BLOCK):
+        chosen = ranking[start : start + BLOCK]
+        if first[chosen[0]] >= best[0] * (1 - GAP):
+            return
+        complete = rows.take(chosen)
+        if len(own) > 1:
+            complete = outer_rows(complete, problem, path, own[-1], own[-2])
+        a, b, more = _costed(complete, problem, path, score)
+        evaluated += more
+        top = np.lexsort((b, a))[0]
+        if (a[top], b[top]) < best:
+            best = (float(a[top]), float(b[top]))
+            (_, mapping), *_ = mappings(complete.take(np.array([top])), problem, path)
+            yield Candidate(best, mapping.at(0), evaluated)
+
+
+def _costed(
+    rows: Rows, problem: Matmul, path: Path, score: Objective
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Both keys of every row; infinite where it is not legal."""
+    first = np.full(len(rows), np.inf)
+    second = np.full(len(rows), np.inf)
+    undecided = frozenset(own_levels(path)) - rows.tile.keys()
+    for at, mapping in mappings(rows, problem, path):
+        fits = np.broadcast_to(legal(problem, mapping, path, undecided), at.shape)
+        a, b = score(matmul_cost(problem, mapping, path))
+        first[at] = np.where(fits, a, np.inf)
+        second[at] = np.where(fits, b, np.inf)
+    return first, second, len(rows)

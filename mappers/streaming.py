@@ -1,0 +1,100 @@
+"""Ops that stream their operands through the cores once: vector functions, gathers, copies.
+
+Rows are spread over the cores; a row that must be seen whole (a norm, a softmax) stays on one core and
+is read twice where it does not fit the core's memory. Every level on the way is written and read once
+per byte. A core has at most half its memory in flight, so it needs bytes / (capacity / 2) times the
+access latency (Little's law).
+Not modeled: outputs of the op before that still lie on chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
+from math import ceil
+
+from accel_models.path import Path
+from mappers.cost import (
+    Cost,
+    Traffic,
+    Work,
+    add_traffic,
+    compose,
+    memory_joules,
+    vector_joules,
+    whole_granules,
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Bytes in and out (by operand, all rows), vector work, and how it divides."""
+
+    read_bytes: Map[str, float]
+    written_bytes: float
+    rows: int
+    row_bytes: float  # of the inputs, per row
+    work: Map[str, float] = field(default_factory=dict)
+    reduction: bool = False
+    run_bytes: float | None = None  # contiguous bytes at the outermost memory; None: long
+
+
+def stream_cost(stream: Stream, path: Path) -> Cost:
+    """Latency and energy of streaming once through the cores."""
+    rows = max(1, stream.rows)
+    parts = rows if stream.reduction else _chunks(stream, path)
+    cores = min(path.cores, parts)
+    balanced = parts / ceil(parts / cores)  # cores at work on average
+    core_memory = _core_level(path)
+    work = dict(stream.work)
+    if stream.reduction:
+        for cls, n in path.vector.reduction_ops(rows).items():
+            work[cls] = work.get(cls, 0) + n
+    twice = stream.reduction and stream.row_bytes > core_memory.capacity
+    traffic = _traffic(stream, path, 2.0 if twice else 1.0)
+    busy: dict[str, float] = {"vector": path.vector_seconds(work, balanced) if work else 0.0}
+    for level in path.memories:
+        read = sum(r for r, _ in traffic.get(level.name, {}).values())
+        written = sum(w for _, w in traffic.get(level.name, {}).values())
+        first = path.levels.index(level) < path.first_core
+        busy[level.name] = float(
+            level.seconds(read, written, level.instances if first else balanced)
+        )
+    per_core = sum(stream.read_bytes.values()) / balanced
+    loads = per_core / (core_memory.capacity / 2)
+    busy["in_flight"] = loads * path.access_latency_s(path.first_core + 1)
+    joules = memory_joules(traffic, path)
+    joules["vector"] = vector_joules(work, path)
+    return compose(Work(busy, {}, {}, joules, traffic), path)
+
+
+def _chunks(stream: Stream, path: Path) -> int:
+    """Independent pieces of an elementwise op: one vector's worth of 4-byte lanes each."""
+    total = max(stream.written_bytes, *stream.read_bytes.values(), 1.0)
+    return max(1, ceil(total / (path.vector.lanes * 4)))
+
+
+def _core_level(path: Path):  # noqa: ANN202 - a Level
+    """The memory of a core that holds activations, else its outermost."""
+    own = path.memories[path.first_core :]
+    return next((level for level in own if "activation" in level.keeps), own[0])
+
+
+def _traffic(stream: Stream, path: Path, passes: float) -> Traffic:
+    traffic: Traffic = {}
+    top = path.levels[0]
+    extra = float(whole_granules(stream.run_bytes, top.granularity)) if stream.run_bytes else 1.0
+    for operand, size in stream.read_bytes.items():
+        add_traffic(traffic, top.name, operand, size * extra * passes, 0.0)
+    out_extra = extra if stream.run_bytes else 1.0
+    add_traffic(traffic, top.name, "output", 0.0, stream.written_bytes * out_extra)
+    core_memory = _core_level(path)
+    for level in path.memories[1:]:
+        if "activation" not in level.keeps:
+            continue
+        for operand, size in stream.read_bytes.items():
+            add_traffic(traffic, level.name, operand, size * passes, size * passes)
+        add_traffic(traffic, level.name, "output", stream.written_bytes, stream.written_bytes)
+        if level is core_memory:
+            break
+    return traffic

@@ -1,0 +1,155 @@
+"""The closed-form simulator: a schedule's costs, composed over the graph into a Run.
+
+Ops run one after the other; the total is the sum of count times each op's cost (mappers/cost.py, the one
+definition of an op's latency and energy).
+Not modeled: overlap between ops, contention (the event simulator's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from accel_models.design import PathKey
+from mappers.cost import Cost, exposed_by_resource
+from mappers.plan import Placed, Schedule
+from sim.run import Limit, OpRun, Run, Traffic, Trust
+from sim.trust import area_numbers, energy_numbers, latency_numbers, trust
+
+
+def run(schedule: Schedule) -> Run:
+    """The phase that the schedule's graph describes."""
+    graph, design = schedule.graph, schedule.design
+    ops = tuple(op_run(placed) for placed in schedule)
+    memory = next(iter(design.memory.values()))
+    return Run(
+        design=design.name,
+        design_title=design.title,
+        workload=graph.name,
+        phase=graph.phase,
+        simulator="analytic",
+        objective=schedule.objective,
+        batch=graph.batch,
+        tokens=graph.tokens,
+        context=graph.context,
+        latency_s=sum(op.count * op.latency_s for op in ops),
+        energy_j=sum(op.count * op.energy_j for op in ops),
+        area_mm2=design.area_mm2(),
+        params=graph.params,
+        weight_bytes=graph.weight_bytes,
+        kv_bytes=graph.kv_bytes,
+        memory_bytes=memory.capacity * memory.instances,
+        produced_tokens=graph.batch * graph.tokens,
+        ops=ops,
+        limits=limits(ops),
+        latency_trust=_latency_trust(schedule),
+        energy_trust=_energy_trust(schedule),
+        area_trust=trust(area_numbers(design), design) if design.area_mm2() else None,
+        dollars_per_hour=design.price.per_hour if design.price else None,
+        warnings=tuple(_warnings(schedule)),
+        facts=_facts(schedule),
+    )
+
+
+def op_run(placed: Placed) -> OpRun:
+    """The op's cost in the report's terms."""
+    cost, plan = placed.cost, placed.plan
+    next_bound, saves = _without_bound(cost)
+    return OpRun(
+        name=placed.op.name,
+        kind=placed.op.kind,
+        count=placed.count,
+        latency_s=float(cost.latency_s),
+        energy_j=float(cost.energy_j),
+        bound_by=cost.bound_by,
+        next_bound=next_bound,
+        saves_s=saves,
+        macs=placed.op.macs,
+        traffic={
+            level: {o: Traffic(float(r), float(w)) for o, (r, w) in operands.items()}
+            for level, operands in cost.work.traffic.items()
+        },
+        utilization=plan.utilization,
+        cores=plan.path.name,
+        tile=plan.tile,
+        mapping=plan.mapping,
+        variant=plan.variant,
+        instead_s=plan.instead,
+        fused=tuple(op.name for op in placed.fused),
+        busy_s={name: float(s) for name, s in cost.work.busy.items()},
+        exposed_s=exposed_by_resource(cost),
+        energy_by_j={name: float(j) for name, j in cost.joules.items()},
+        peak_macs_per_s=plan.peak_per_s if placed.op.macs else 0.0,
+    )
+
+
+def _without_bound(cost: Cost) -> tuple[str, float]:
+    """(what limits next, seconds saved) if the largest bound were infinitely fast."""
+    fixed = float(cost.exposed["launch"] + cost.exposed["access"])
+    bounds = {name: float(t) for name, t in cost.work.busy.items()} | {"launch": fixed}
+    (bound, first), (following, second) = sorted(bounds.items(), key=lambda i: -i[1])[:2]
+    if bound == "launch":
+        return following, first
+    inside = max((t for n, t in bounds.items() if n not in (bound, "launch")), default=0.0)
+    return following, max(0.0, first - inside)
+
+
+def limits(ops: Iterable[OpRun]) -> tuple[Limit, ...]:
+    """Per resource over the whole run, most waited for first."""
+    waited: dict[str, float] = {}
+    saved: dict[str, float] = {}
+    for op in ops:
+        for resource, seconds in op.exposed_s.items():
+            waited[resource] = waited.get(resource, 0.0) + op.count * seconds
+        saved[op.bound_by] = saved.get(op.bound_by, 0.0) + op.count * op.saves_s
+    found = [Limit(r, s, saved.get(r, 0.0)) for r, s in waited.items() if s > 0]
+    return tuple(sorted(found, key=lambda limit: -limit.exposed_s))
+
+
+def _latency_trust(schedule: Schedule) -> Trust:
+    shares: dict[tuple[PathKey, ...], float] = {}
+    for placed in schedule:
+        for resource, seconds in exposed_by_resource(placed.cost).items():
+            if seconds > 0:
+                numbers = latency_numbers(placed, resource)
+                shares[numbers] = shares.get(numbers, 0.0) + placed.count * seconds
+    return trust(shares, schedule.design)
+
+
+def _energy_trust(schedule: Schedule) -> Trust:
+    shares: dict[tuple[PathKey, ...], float] = {}
+    for placed in schedule:
+        for resource, joules in placed.cost.joules.items():
+            if joules > 0:
+                numbers = energy_numbers(placed, resource)
+                shares[numbers] = shares.get(numbers, 0.0) + placed.count * float(joules)
+    return trust(shares, schedule.design)
+
+
+def _warnings(schedule: Schedule) -> Iterable[str]:
+    graph, design = schedule.graph, schedule.design
+    name, memory = next(iter(design.memory.items()))
+    need, have = graph.weight_bytes + graph.kv_bytes, memory.capacity * memory.instances
+    if need > have:
+        yield (
+            f"weights and cache need {need / 2**30:.1f} GiB, {design.name}'s {name} has "
+            f"{have / 2**30:.1f} GiB: the figures are those of a chip with enough memory"
+        )
+    if graph.max_context and graph.context > graph.max_context:
+        yield (
+            f"context {graph.context} is longer than the {graph.max_context} that "
+            f"{graph.name} was made for"
+        )
+
+
+def _facts(schedule: Schedule) -> dict[str, object]:
+    """Roofs for plots: bandwidth of every level and peak of every format pair that was used."""
+    peaks: dict[str, float] = {}
+    bandwidths: dict[str, float] = {}
+    for placed in schedule:
+        path = placed.plan.path
+        if placed.op.macs:
+            pair = placed.plan.rests_on["matrix"][0][-2]
+            peaks[f"{path.name} {pair}"] = placed.plan.peak_per_s
+        for level in path.memories:
+            bandwidths[level.name] = level.read_bytes_per_s * level.instances
+    return {"peak_macs_per_s": peaks, "bandwidth_bytes_per_s": bandwidths}

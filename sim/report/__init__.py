@@ -1,0 +1,1 @@
+"""A Run for people and for machines: terminal table, JSON, HTML."""

@@ -1,0 +1,132 @@
+"""The result of a simulation: plain immutable values, in SI units, ready to be shown or stored.
+
+Per-op figures are of one instance; `count` instances run, and the run's totals are sums of count times
+figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes read from and written to a level for one operand."""
+
+    read: float
+    written: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpRun:
+    """One op. `busy_s` is each resource's service time; `exposed_s` splits the latency by the
+    resource waited for and sums to it; `next_bound` would limit if `bound_by` were removed."""
+
+    name: str
+    kind: str
+    count: int
+    latency_s: float
+    energy_j: float
+    bound_by: str
+    next_bound: str
+    saves_s: float  # latency less without the bound
+    macs: int
+    traffic: dict[str, dict[str, Traffic]]
+    utilization: float
+    cores: str
+    tile: str
+    mapping: Any
+    variant: str
+    instead_s: dict[str, float]
+    fused: tuple[str, ...]
+    busy_s: dict[str, float]
+    exposed_s: dict[str, float]
+    energy_by_j: dict[str, float]
+    peak_macs_per_s: float
+
+    @property
+    def traffic_bytes(self) -> dict[str, float]:
+        """Bytes read and written at each level, all operands."""
+        return {
+            level: sum(t.read + t.written for t in operands.values())
+            for level, operands in self.traffic.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a resource costs the whole run: time spent waiting for it, and what its removal saves."""
+
+    resource: str
+    exposed_s: float
+    saves_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Shares of a total that rest on each kind of number, and the total's uncertainty band."""
+
+    shares: dict[str, float]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A simulated phase of a model on a design."""
+
+    design: str
+    design_title: str
+    workload: str
+    phase: str
+    simulator: str
+    objective: str
+    batch: int
+    tokens: int  # new tokens of one sequence
+    context: int  # keys seen by the last of them
+    latency_s: float
+    energy_j: float
+    area_mm2: float | None
+    params: int
+    weight_bytes: int
+    kv_bytes: int
+    memory_bytes: float  # of the outermost memory
+    produced_tokens: int  # by the whole batch
+    ops: tuple[OpRun, ...]
+    limits: tuple[Limit, ...]
+    latency_trust: Trust
+    energy_trust: Trust
+    area_trust: Trust | None
+    dollars_per_hour: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    warnings: tuple[str, ...] = ()
+    formats: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)  # peaks and bandwidths, for plots
+
+    @property
+    def power_w(self) -> float:
+        """Average over the run."""
+        return self.energy_j / self.latency_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Of the whole batch: tokens processed in prefill, generated otherwise."""
+        return self.produced_tokens / self.latency_s
+
+    @property
+    def energy_per_token_j(self) -> float:
+        return self.energy_j / self.produced_tokens
+
+    @property
+    def fits(self) -> bool:
+        """Do weights and cache fit the outermost memory?"""
+        return self.weight_bytes + self.kv_bytes <= self.memory_bytes
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The run's share of the price per hour."""
+        if self.dollars_per_hour is None:
+            return None
+        return self.latency_s / 3600 * self.dollars_per_hour

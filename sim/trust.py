@@ -1,0 +1,106 @@
+"""How far a result can be trusted: which numbers it rests on, and how uncertain they make it.
+
+Every second of latency is waited for one resource, every joule spent in one, and a resource's figure
+rests on a few numbers of the design (bandwidth and its efficiency; MAC rate and clock; ...). A share
+counts as the least trusted kind among the numbers it rests on. With p the numbers, s_p the share that
+rests on p and u_p its relative half-width, the band's half-width is sqrt(sum (s_p u_p)^2): first order,
+independent numbers (JCGM 100:2008, eq. 10).
+Not modeled: errors of the formulas themselves; see docs/accuracy.md for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import sqrt
+
+from accel_models.design import Design, PathKey
+from accel_models.path import Path
+from accel_models.source import REPORTED_AS, UNCERTAINTY
+from mappers.plan import Placed
+from sim.run import Trust
+
+Shares = dict[tuple[PathKey, ...], float]  # numbers rested on -> amount of the total
+_LEAST_TRUSTED = list(UNCERTAINTY)  # in order
+
+
+def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
+    """Key paths that this op's time on this resource rests on."""
+    path = placed.plan.path
+    core: PathKey = ("cores", path.name)
+    clock: PathKey = (*core, "clock") if path.core.clock else ("clock",)
+    if resource in path.by_name:
+        at = path.by_name[resource].at
+        return tuple((*at, key) for key in _bandwidth_keys(path, resource)) + ((*at, "efficiency"),)
+    if resource == "matrix":
+        return (*placed.plan.rests_on.get("matrix", ()), (*core, "count"), clock)
+    if resource == "vector":
+        return ((*core, "vector", "ops_per_cycle"), (*core, "count"), clock)
+    if resource == "power":
+        return (("power", "limit"), ("power", "static"))
+    if resource == "launch":
+        return ((*core, "control", "launch"),)
+    return tuple((*level.at, "latency") for level in path.memories)
+
+
+def _bandwidth_keys(path: Path, resource: str) -> tuple[str, ...]:
+    return ("bandwidth",) if path.by_name[resource].shared_port else (
+        "read_bandwidth", "write_bandwidth",
+    )
+
+
+def energy_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
+    """Key paths that this op's energy in this resource rests on."""
+    path = placed.plan.path
+    if resource in path.by_name:
+        return ((*path.by_name[resource].at, "energy"),)
+    if resource == "matrix":
+        pairs = placed.plan.rests_on.get("matrix", ())
+        return tuple((*pair[:-1], "energy") for pair in pairs)
+    if resource == "vector":
+        return (("cores", path.name, "vector", "energy"),)
+    return (("power", "static"),)
+
+
+def area_numbers(design: Design) -> Shares:
+    """Key paths and mm2 of what the area is made of."""
+    if design.area:
+        return {(("area", "die"),): design.area.die}
+    found: Shares = {}
+    for name, level in design.memory.items():
+        if level.area:
+            found[(("memory", name, "area"),)] = level.area * level.instances
+    for name, core in design.cores.items():
+        at = ("cores", name)
+        for key, level in core.memory.items():
+            if level.area:
+                each = core.engine.count if level.per == "engine" else 1
+                found[((*at, "memory", key, "area"),)] = level.area * each * core.count
+        if core.area:
+            found[((*at, "area"),)] = core.area * core.count
+        if core.engine.pe.area:
+            pes = core.engine.peak(1, 1) * core.engine.count * core.count
+            found[((*at, "matrix", "pe", "area"),)] = core.engine.pe.area * pes
+    return found
+
+
+def trust(shares: Mapping[tuple[PathKey, ...], float], design: Design) -> Trust:
+    """Shares by reported kind (they sum to 1) and the band around the total."""
+    total = sum(shares.values())
+    kinds = dict.fromkeys(("calibrated", "datasheet", "derived", "recalled", "guessed"), 0.0)
+    weights: dict[PathKey, float] = {}
+    for numbers, amount in shares.items():
+        sources = [design.source_of(number) for number in numbers]
+        worst = max(sources, key=lambda s: _LEAST_TRUSTED.index(s.kind))
+        kinds[REPORTED_AS[worst.kind]] += amount / total
+        for number in numbers:
+            weights[number] = weights.get(number, 0.0) + amount / total
+    width = _combined(
+        (share, design.source_of(number).uncertainty) for number, share in weights.items()
+    )
+    return Trust(kinds, total * (1 - min(width, 1.0)), total * (1 + width))
+
+
+def _combined(parts: Iterable[tuple[float, float]]) -> float:
+    return sqrt(sum((share * width) ** 2 for share, width in parts))
+
+

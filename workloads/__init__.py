@@ -1,0 +1,8 @@
+"""The work: graphs of operations built from model configurations, and transforms of them."""
+
+from workloads.builders import build
+from workloads.config import read_config
+from workloads.phase import decode, prefill
+from workloads.transforms.quantize import quantize
+
+__all__ = ["build", "decode", "prefill", "quantize", "read_config"]

@@ -1,0 +1,87 @@
+"""From a model configuration to the graph of a phase: `build(read_config("llama-3-8b"), phase)`.
+
+A new family is a function `Fields -> DecoderSpec` and a line in BUILDERS.
+Not modeled: `quantization_config`; formats are a transform here, so the key is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from workloads.builders.decoder import build_decoder
+from workloads.builders.fields import Fields
+from workloads.builders.gemma import gemma, gemma2, gemma3_text
+from workloads.builders.learned import gpt2, opt
+from workloads.builders.rotary import llama, mistral, phi3, qwen2, qwen3
+from workloads.builders.spec import DecoderSpec
+from workloads.config import ConfigError, ModelConfig
+from workloads.graph import Graph
+from workloads.phase import Phase
+
+# model_type -> what its configuration means.
+BUILDERS: dict[str, Callable[[Fields], DecoderSpec]] = {
+    "llama": llama,
+    "mistral": mistral,
+    "qwen2": qwen2,
+    "qwen3": qwen3,
+    "phi3": phi3,
+    "gemma": gemma,
+    "gemma2": gemma2,
+    "gemma3_text": gemma3_text,
+    "gpt2": gpt2,
+    "opt": opt,
+}
+
+# model_type of a multimodal model -> that of its language model, nested under `text_config`.
+NESTED: dict[str, str] = {"gemma3": "gemma3_text"}
+
+
+def build(config: ModelConfig, phase: Phase) -> Graph:
+    """The checked graph of a model in a phase.
+
+    Raises ConfigError with every problem of the file, one per line, and UserError for a phase that
+    the model cannot run.
+    """
+    return build_decoder(config.name, describe(config), phase)
+
+
+def describe(config: ModelConfig) -> DecoderSpec:
+    """The normalized description of a configuration. Raises ConfigError as `build` does."""
+    fields = _fields(config, _model_type(config))
+    if config.data.get("quantization_config") is not None:
+        fields.problems.append(
+            f"{config.place('quantization_config')}: 'quantization_config' is not read, because "
+            "quantizing is a transform; delete the key and pass --formats"
+        )
+    spec = BUILDERS[fields.family](fields)
+    fields.finish()
+    return spec
+
+
+def _model_type(config: ModelConfig) -> str:
+    known = [*BUILDERS, *NESTED]
+    given = config.data.get("model_type")
+    if isinstance(given, str) and given in known:
+        return given
+    place = config.place("model_type")
+    if not isinstance(given, str):
+        what = "is not a string" if "model_type" in config.data else "is missing"
+        raise ConfigError(f"{place}: 'model_type' {what}; known: {', '.join(known)}")
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise ConfigError(
+        f"{place}: no builder for model_type '{given}'{hint} (known: {', '.join(known)})"
+    )
+
+
+def _fields(config: ModelConfig, model_type: str) -> Fields:
+    if model_type not in NESTED:
+        return Fields(config, model_type, config.data, "")
+    data = config.data.get("text_config")
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{config.place('text_config')}: '{model_type}' needs an object 'text_config', "
+            "its language model"
+        )
+    return Fields(config, NESTED[model_type], data, "text_config.")

@@ -1,0 +1,91 @@
+"""The graph of a decoder-only transformer in one phase, from its normalized description.
+
+embed -> (projection, positions, scale) -> layers of each kind, chained -> norm -> lm_head.
+Ops bear the names of Hugging Face's modules where there is one. A model with two kinds of layers
+has their ops prefixed `local.` and `global.`; one kind follows the other, though the model
+interleaves them (the same work, and the residual stream between them has one shape).
+In a prefill the final norm and lm_head run on the last token of each sequence only (`last_token`),
+as serving engines do; in a decode or verify step on every token of it.
+A tied lm_head reads the token table, which is then streamed; an untied table is only gathered from.
+Not modeled: sampling, padding of sequences of unequal length.
+"""
+
+from __future__ import annotations
+
+from kernels_ref.errors import UserError
+from workloads.builders.draft import Draft
+from workloads.builders.layer import add_layers
+from workloads.builders.spec import DecoderSpec
+from workloads.graph import Graph, check
+from workloads.phase import Phase
+
+PHASES = ("prefill", "decode", "verify")
+
+
+def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
+    """Raises UserError for a phase that the model cannot run."""
+    _check_phase(name, spec, phase)
+    draft = Draft(spec.format)
+    stream = _embed(draft, spec, phase.batch * phase.tokens)
+    for kind in spec.layers:
+        stream = add_layers(draft, spec, kind, phase, stream)
+    _head(draft, spec, phase, stream)
+    return check(
+        Graph(
+            name=name,
+            phase=phase.kind,
+            batch=phase.batch,
+            tokens=phase.tokens,
+            nodes=tuple(draft.nodes),
+            tensors=draft.tensors,
+            context=phase.context,
+            max_context=spec.max_context,
+        )
+    )
+
+
+def _check_phase(name: str, spec: DecoderSpec, phase: Phase) -> None:
+    if phase.kind not in PHASES:
+        raise UserError(
+            f"{name} is a decoder: its phases are {', '.join(PHASES)}, not {phase.kind}"
+        )
+    if phase.tokens > phase.context:
+        raise UserError(
+            f"{phase.kind}: {phase.tokens} new tokens do not fit in a context of {phase.context}; "
+            "the context counts them too"
+        )
+    if spec.position_rows and spec.max_context and phase.context > spec.max_context:
+        raise UserError(
+            f"{name} has {spec.max_context} learned positions; a context of {phase.context} "
+            "is beyond them"
+        )
+
+
+def _embed(draft: Draft, spec: DecoderSpec, rows: int) -> str:
+    """Token rows, made `hidden` wide, plus position rows, times the embedding scale."""
+    names = spec.names
+    table = draft.tensor(f"{names.embed}.weight", (spec.vocab, spec.embed_width), "table")
+    stream = draft.gather(names.embed, table, rows)
+    if spec.embed_width != spec.hidden:
+        stream = draft.project("project_in", stream, spec.hidden)
+    if spec.position_rows:
+        shape = (spec.position_rows, spec.hidden)
+        positions = draft.tensor(f"{names.positions}.weight", shape, "table")
+        position = draft.gather(names.positions, positions, rows)
+        stream = draft.vector("position_add", "add", (stream, position))
+    return draft.vector("embed_scale", "mul", (stream,)) if spec.embed_scale else stream
+
+
+def _head(draft: Draft, spec: DecoderSpec, phase: Phase, stream: str) -> None:
+    if phase.kind == "prefill" and phase.tokens > 1:
+        stream = draft.gather("last_token", stream, phase.batch)
+    if spec.final_norm:
+        stream = draft.norm(spec.names.final_norm, spec.norm, stream, spec.norm_tensors)
+    if spec.embed_width != spec.hidden:
+        stream = draft.project("project_out", stream, spec.embed_width)
+    if spec.tied:
+        logits = draft.multiply("lm_head", stream, f"{spec.names.embed}.weight")
+    else:
+        logits = draft.project("lm_head", stream, spec.vocab)
+    if spec.final_softcap:
+        draft.vector("final_softcap", "softcap", (logits,))

@@ -1,0 +1,84 @@
+"""A graph while it is written: ops and tensors in the order of execution.
+
+An op's output tensor bears the op's name; its parameters are `<op>.weight` and `<op>.bias`.
+Parameters of a matrix are stored as [out, in]; an activation is [tokens, width].
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from kernels_ref.formats import Format
+from workloads.graph import Node, Op, Tensor
+from workloads.ops import Einsum, Gather, Vector
+
+
+class Draft:
+    """`prefix` and `count` belong to the layers being written and change between them."""
+
+    def __init__(self, number_format: Format):
+        self.format = number_format
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.prefix = ""
+        self.count = 1
+
+    def tensor(self, name: str, shape: tuple[int, ...], kind: str) -> str:
+        """The name again, once the tensor is known."""
+        self.tensors[name] = Tensor(name, shape, self.format, kind)
+        return name
+
+    def add(self, op: Op) -> str:
+        """Append an op; the name of its output tensor."""
+        self.nodes.append(Node(op, self.count))
+        return op.output
+
+    def gather(self, name: str, table: str, rows: int) -> str:
+        """`rows` rows of a two-dimensional tensor."""
+        width = self.tensors[table].shape[1]
+        output = self.tensor(self.prefix + name, (rows, width), "activation")
+        return self.add(Gather(self.prefix + name, (table,), output, rows, width))
+
+    def project(self, name: str, source: str, width: int, bias: bool = False) -> str:
+        """A linear layer to `width` outputs, with its own weight and perhaps a bias."""
+        name = self.prefix + name
+        weight = self.tensor(f"{name}.weight", (width, self.tensors[source].shape[1]), "weight")
+        biases = (self.tensor(f"{name}.bias", (width,), "weight"),) if bias else ()
+        return self.multiply(name, source, weight, biases)
+
+    def multiply(self, name: str, source: str, weight: str, biases: tuple[str, ...] = ()) -> str:
+        """source [m, k] times weight [n, k], plus a bias [n] if there is one."""
+        m, k = self.tensors[source].shape
+        n = self.tensors[weight].shape[0]
+        output = self.tensor(name, (m, n), "activation")
+        ranks = {"m": m, "n": n, "k": k}
+        return self.add(Einsum(name, (source, weight, *biases), output, ranks, "mk,nk->mn"))
+
+    def vector(self, name: str, function: str, inputs: tuple[str, ...], width: int = 0) -> str:
+        """Elementwise; the output is like the first input unless `width` says otherwise."""
+        rows, like = self.tensors[inputs[0]].shape
+        output = self.tensor(self.prefix + name, (rows, width or like), "activation")
+        return self.add(Vector(self.prefix + name, inputs, output, function, rows, width or like))
+
+    def rope(self, name: str, source: str, width: int) -> str:
+        """Rotate `width` elements of every row; the others stay as they are."""
+        rows, like = self.tensors[source].shape
+        output = self.tensor(self.prefix + name, (rows, like), "activation")
+        return self.add(Vector(self.prefix + name, (source,), output, "rope", rows, width))
+
+    def norm(self, name: str, function: str, source: str, parameters: tuple[str, ...]) -> str:
+        """Normalize whole rows; `parameters` of ("weight", "bias")."""
+        return self._norm(name, function, source, parameters, self.tensors[source].shape[1])
+
+    def head_norm(self, name: str, source: str, head_dim: int) -> str:
+        """RMS norm of every head of every row, with one weight for all heads."""
+        return self._norm(name, "rmsnorm", source, ("weight",), head_dim)
+
+    def _norm(
+        self, name: str, function: str, source: str, parameters: tuple[str, ...], width: int
+    ) -> str:
+        name, shape = self.prefix + name, self.tensors[source].shape
+        stored = [self.tensor(f"{name}.{part}", (width,), "weight") for part in parameters]
+        output = self.tensor(name, shape, "activation")
+        rows = prod(shape) // width
+        return self.add(Vector(name, (source, *stored), output, function, rows, width))

@@ -1,0 +1,63 @@
+"""What several families say in the same way: storage format, windows, activations.
+
+The format is the one the checkpoint is stored in (`torch_dtype`, or `dtype` in newer files);
+without either it is fp16, in which serving engines run a checkpoint of unstated precision.
+Not modeled: formats per layer; windows of more than one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernels_ref.formats import Format, get_format
+from workloads.builders.fields import Fields
+from workloads.builders.spec import LayerKind
+
+DTYPES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
+
+# Activation of the configuration -> function of workloads.ops.vector. The variants of GELU differ
+# in how they approximate erf; they are counted as the tanh form.
+GATED = {
+    "silu": "silu_mul",
+    "swish": "silu_mul",
+    "gelu_pytorch_tanh": "gelu_mul",
+    "gelu_new": "gelu_mul",
+    "gelu": "gelu_mul",
+}
+PLAIN = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu", "relu": "relu"}
+
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+def storage_format(f: Fields) -> Format:
+    """The format of the checkpoint; a nested configuration may leave it to the outer one."""
+    outer = Fields(f.config, f.family, f.config.data, "")
+    for source in (f, outer) if f.prefix else (f,):
+        for key in ("torch_dtype", "dtype"):
+            if source.has(key):
+                name = source.choice(key, DTYPES)
+                f.problems += outer.problems
+                return get_format(name)
+    return get_format("fp16")
+
+
+def layer_kinds(f: Fields, sliding: Sequence[bool]) -> tuple[LayerKind, ...]:
+    """The kinds of layers in order of first occurrence; `sliding` says which have the window.
+
+    A window of null is full attention everywhere, as in transformers.
+    """
+    window = f.nullable_integer("sliding_window") if any(sliding) else None
+    flags = [slides and window is not None for slides in sliding]
+    kinds = []
+    for slides in dict.fromkeys(flags):
+        label = "" if len(set(flags)) == 1 else "local" if slides else "global"
+        kinds.append(LayerKind(label, flags.count(slides), window if slides else None))
+    return tuple(kinds)
+
+
+def sliding_layers(f: Fields, pattern: Sequence[bool]) -> list[bool]:
+    """Which layers slide: `layer_types` where the file has it, else the family's own pattern."""
+    if not f.has("layer_types"):
+        return list(pattern)
+    types = f.strings("layer_types", LAYER_TYPES, len(pattern))
+    return [kind == "sliding_attention" for kind in types]

@@ -1,0 +1,173 @@
+"""The work as a graph: tensors, operations over them, and how often each is repeated.
+
+A transformer's layers are identical, so a layer's ops stand in the graph once with the `count` of
+layers that run them; totals are sums of count times value. Edges follow from who produces and who
+consumes a tensor: an op's data are its inputs' and output's names.
+Not modeled: control flow; an op that only some tokens take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Protocol
+
+from kernels_ref.errors import UserError
+from kernels_ref.formats import Format
+
+if TYPE_CHECKING:
+    import networkx
+
+# What a tensor is to the machine: weights are read only, kv persists between steps, a table is
+# gathered from by row instead of streamed.
+TENSOR_KINDS = ("weight", "table", "activation", "kv")
+
+# The classes in which vector work is counted (throughput differs by class on every machine).
+VECTOR_CLASSES = ("add", "mul", "exp", "rsqrt", "convert", "compare", "shuffle")
+
+
+class GraphError(UserError):
+    """The graph contradicts itself; the message names the op and the tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """`shape` outermost first; scales are shared along the last axis. Bytes include metadata."""
+
+    name: str
+    shape: tuple[int, ...]
+    format: Format
+    kind: str
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return -(-self.format.storage_bits(self.elements, self.shape[-1]) // 8)
+
+
+class Op(Protocol):
+    """What every operation states; one dataclass per kind lives in `workloads/ops/`."""
+
+    name: str  # unique in its graph: the module's name in the model, e.g. "q_proj"
+    kind: str  # key of workloads.ops.OPS and of the mapper's cost rules
+    inputs: tuple[str, ...]  # names of tensors, in the order the kind defines
+    output: str
+
+    @property
+    def macs(self) -> int: ...  # multiply-accumulates of a matrix engine
+
+    @property
+    def vector_ops(self) -> Mapping[str, int]: ...  # by VECTOR_CLASSES
+
+
+@dataclass(frozen=True)
+class Node:
+    """An op and how many identical copies of it the model runs."""
+
+    op: Op
+    count: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A phase of a model: its ops in execution order and the tensors they name."""
+
+    name: str
+    phase: str
+    batch: int
+    tokens: int  # new tokens of one sequence in this phase
+    nodes: tuple[Node, ...]
+    tensors: Mapping[str, Tensor]
+    context: int  # length of a sequence at the end of the phase
+    max_context: int | None = None  # what the model was trained for, where its config says
+
+    @property
+    def params(self) -> int:
+        """Every parameter once, a tied one too."""
+        return sum(t.elements * n for t, n in self._stored(("weight", "table")))
+
+    @property
+    def weight_bytes(self) -> int:
+        """All stored parameters with their scales, gathered tables included."""
+        return sum(t.bytes * n for t, n in self._stored(("weight", "table")))
+
+    @property
+    def kv_bytes(self) -> int:
+        """The whole batch's key and value cache at the end of the phase."""
+        return sum(t.bytes * n for t, n in self._stored(("kv",)))
+
+    def _stored(self, kinds: tuple[str, ...]) -> list[tuple[Tensor, int]]:
+        """Tensors of these kinds with the number of copies (one per layer that uses it)."""
+        counts: dict[str, int] = {}
+        for node in self.nodes:
+            for name in (*node.op.inputs, node.op.output):
+                if self.tensors[name].kind in kinds:
+                    counts[name] = max(counts.get(name, 0), node.count)
+        return [(self.tensors[name], n) for name, n in counts.items()]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def node(self, name: str) -> Node:
+        """The node of this op name. Raises GraphError with the names there are."""
+        for node in self.nodes:
+            if node.op.name == name:
+                return node
+        raise GraphError(f"no op '{name}'; there are {', '.join(n.op.name for n in self.nodes)}")
+
+    def bytes_of(self, op: Op) -> dict[str, int]:
+        """Bytes of every operand of `op`, by tensor name, once each."""
+        return {name: self.tensors[name].bytes for name in (*op.inputs, op.output)}
+
+    def consumers(self) -> dict[str, list[Op]]:
+        """Who reads each tensor."""
+        found: dict[str, list[Op]] = {}
+        for node in self.nodes:
+            for name in node.op.inputs:
+                found.setdefault(name, []).append(node.op)
+        return found
+
+    def dag(self) -> networkx.DiGraph:
+        """Ops as nodes (by name), tensors as edges, for analyses that want a graph library."""
+        import networkx
+
+        producer = {node.op.output: node.op.name for node in self.nodes}
+        dag = networkx.DiGraph()
+        dag.add_nodes_from((node.op.name, {"op": node.op, "count": node.count}) for node in self)
+        dag.add_edges_from(
+            (producer[tensor], node.op.name, {"tensor": tensor})
+            for node in self
+            for tensor in node.op.inputs
+            if tensor in producer
+        )
+        return dag
+
+
+def check(graph: Graph) -> Graph:
+    """The graph itself if every tensor named exists, is produced before use and only once.
+
+    Raises GraphError otherwise. A tensor nobody produces must be a weight, a table, the cache,
+    or one of the graph's inputs (an activation that no op outputs).
+    """
+    produced: set[str] = set()
+    outputs = {node.op.output for node in graph}
+    names: set[str] = set()
+    for node in graph:
+        op = node.op
+        if op.name in names:
+            raise GraphError(f"two ops are named '{op.name}'")
+        names.add(op.name)
+        for tensor in (*op.inputs, op.output):
+            if tensor not in graph.tensors:
+                raise GraphError(f"{op.name}: tensor '{tensor}' is not in the graph")
+        for tensor in op.inputs:
+            if tensor in outputs and tensor not in produced:
+                raise GraphError(f"{op.name}: reads '{tensor}' before it is produced")
+        if op.output in produced:
+            raise GraphError(f"{op.name}: '{op.output}' is produced twice")
+        produced.add(op.output)
+    return graph

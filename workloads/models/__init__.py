@@ -1,0 +1,1 @@
+"""Published configurations in Hugging Face's own format: data, no logic."""

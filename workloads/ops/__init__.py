@@ -1,0 +1,17 @@
+"""The kinds of operation. A new kind is a dataclass here, one line below, and a cost rule in
+`mappers/cost_rules.py`; an op without a cost rule is an error, never free."""
+
+from workloads.ops.attention import Attention
+from workloads.ops.einsum import Einsum
+from workloads.ops.memory import Gather, Move
+from workloads.ops.vector import Vector
+
+OPS: dict[str, type] = {
+    "einsum": Einsum,
+    "attention": Attention,
+    "vector": Vector,
+    "gather": Gather,
+    "move": Move,
+}
+
+__all__ = ["OPS", "Attention", "Einsum", "Gather", "Move", "Vector"]

@@ -1,0 +1,73 @@
+"""Scaled dot-product attention kept whole, so that the mapper may run it fused or in three steps.
+
+For each sequence and query head: S = Q K^T / sqrt(d) (masked), P = softmax(S), O = P V.
+Grouped queries (GQA, MQA): q_heads / kv_heads query heads share one K and V.
+MACs count the pairs that the mask leaves visible, twice head_dim each (Vaswani 2017, eq. 1).
+Not modeled here: dropout, arbitrary masks, sinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """`inputs` is (q, k cache, v cache). Query i of q_len sees keys up to kv_len - q_len + i."""
+
+    name: str
+    inputs: tuple[str, str, str]
+    output: str
+    batch: int
+    q_heads: int
+    kv_heads: int
+    q_len: int
+    kv_len: int
+    head_dim: int
+    v_head_dim: int
+    causal: bool = True
+    window: int | None = None  # a query sees at most this many keys, itself included
+    softcap: bool = False  # logits through cap * tanh(x / cap), as Gemma 2
+    kind: str = "attention"
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key and value head."""
+        return self.q_heads // self.kv_heads
+
+    def visible_keys(self, query: int) -> int:
+        """How many keys query `query` (0-based) of a sequence sees."""
+        seen = self.kv_len - self.q_len + query + 1 if self.causal else self.kv_len
+        return min(seen, self.window) if self.window else seen
+
+    @property
+    def visible_pairs(self) -> int:
+        """Query-key pairs of one head that the mask leaves, in closed form."""
+        if not self.causal:
+            return self.q_len * self.visible_keys(0)
+        first, last = self.kv_len - self.q_len + 1, self.kv_len
+        if not self.window or last <= self.window:
+            return (first + last) * self.q_len // 2
+        ramp = max(0, self.window - first)  # queries that see less than a window
+        return (first + self.window - 1) * ramp // 2 + (self.q_len - ramp) * self.window
+
+    @property
+    def macs(self) -> int:
+        return self.batch * self.q_heads * self.visible_pairs * (self.head_dim + self.v_head_dim)
+
+    @property
+    def vector_ops(self) -> Mapping[str, int]:
+        return softmax_ops(self.batch * self.q_heads * self.visible_pairs, self.softcap)
+
+
+def softmax_ops(elements: float, softcap: bool = False) -> dict[str, float]:
+    """Vector work per score: scale, running maximum, subtract, exp, sum, convert.
+
+    A softcap's tanh is an exp, a reciprocal and three multiply-adds more.
+    """
+    work = {"mul": elements, "compare": elements, "add": 2 * elements, "exp": elements,
+            "convert": elements}
+    if softcap:
+        work |= {"exp": 2 * elements, "rsqrt": elements, "mul": 3 * elements, "add": 3 * elements}
+    return work

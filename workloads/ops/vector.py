@@ -1,0 +1,77 @@
+"""Elementwise and row-wise functions: norms, activations, residual adds, rotary embedding.
+
+`work` gives the operations per output element and per row by class (add, mul, exp, rsqrt, convert,
+compare, shuffle); each entry states its formula. A function that needs a whole row before its first
+output is a `reduction`: it cannot ride in a producer's epilogue.
+Sources: RMSNorm (Zhang 2019, eq. 4), LayerNorm (Ba 2016, eq. 4), RoPE (Su 2021, eq. 34), SiLU and
+tanh-GELU (Hendrycks 2016, sec. 2). A sigmoid is exp, add, reciprocal; a reciprocal is in class
+rsqrt (both are one special-function instruction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """Work of one function: `element` per element, `row` per row, `reduction` across a row."""
+
+    element: Mapping[str, int]
+    row: Mapping[str, int]
+    reduction: bool
+
+
+_SIGMOID = {"exp": 1, "add": 1, "rsqrt": 1}
+
+FUNCTIONS: dict[str, Function] = {
+    # mean of squares: mul, add; then x * r * weight
+    "rmsnorm": Function({"mul": 3, "add": 1}, {"rsqrt": 1, "mul": 1, "add": 1}, True),
+    # mean: add; variance: sub, mul, add; then (x - mu) * r * weight + bias
+    "layernorm": Function({"add": 4, "mul": 3}, {"rsqrt": 1, "mul": 2, "add": 1}, True),
+    # x * cos + rotate(x) * sin
+    "rope": Function({"mul": 2, "add": 1, "shuffle": 1}, {}, False),
+    "add": Function({"add": 1}, {}, False),
+    "mul": Function({"mul": 1}, {}, False),
+    "silu_mul": Function({"mul": 2, **_SIGMOID}, {}, False),
+    # 0.5 x (1 + tanh(c (x + a x^3))), tanh by a sigmoid; then * up
+    "gelu_mul": Function({"mul": 7, "exp": 1, "add": 3, "rsqrt": 1}, {}, False),
+    "gelu": Function({"mul": 6, "exp": 1, "add": 3, "rsqrt": 1}, {}, False),
+    "relu": Function({"compare": 1}, {}, False),
+    # cap * tanh(x / cap)
+    "softcap": Function({"mul": 2, "exp": 1, "add": 2, "rsqrt": 1}, {}, False),
+    # to 8 bits or fewer with a scale per row: largest magnitude, then x / scale rounded
+    "quantize": Function({"compare": 1, "mul": 1, "convert": 1}, {}, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """`function` over `rows` rows of `width` output elements; inputs stream through once."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    function: str
+    rows: int
+    width: int
+    kind: str = "vector"
+
+    @property
+    def macs(self) -> int:
+        return 0
+
+    @property
+    def reduction(self) -> bool:
+        """True if a row is needed whole before its first output."""
+        return FUNCTIONS[self.function].reduction
+
+    @property
+    def vector_ops(self) -> Mapping[str, int]:
+        function = FUNCTIONS[self.function]
+        elements = self.rows * self.width
+        work = {cls: n * elements for cls, n in function.element.items()}
+        for cls, n in function.row.items():
+            work[cls] = work.get(cls, 0) + n * self.rows
+        return work

@@ -1,0 +1,120 @@
+"""Give a graph's tensors other number formats: what GPTQ, AWQ, SmoothQuant and FP8 recipes store.
+
+Weights and activations of 16 bits or more: every tensor takes the named format. Below that:
+- weights: those of the layers' projections. Token and position tables, lm_head, OPT's project_in
+  and project_out, norms and biases stay at 16 bits, as in published GPTQ, AWQ and SmoothQuant
+  checkpoints, which quantize the linear layers of the transformer blocks only.
+- activations: what these projections read. An op `<tensor>.quantize` makes it, once for all its
+  readers (dynamic scales per token). Attention, norms and residuals stay at 16 bits.
+- caches: the 16-bit format unless `kv` names one; an op `<tensor>.quantize_kv` converts the new
+  rows, with a scale per row of a head. Prefill attention reads the fresh rows at 16 bits.
+The 16-bit format is fp16 for a graph that has fp16 tensors, bf16 for any other (also fp32).
+MACs never change. Not modeled: rotations and smoothing factors (folded into weights), outlier
+columns, static scales (which would need no maximum). Where q, k and v are merged in one tensor, the
+whole of it is converted for each cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kernels_ref.errors import UserError
+from kernels_ref.formats import Format, FormatError, get_format, parse_formats
+from workloads.graph import Graph, Node, Op, Tensor, check
+from workloads.ops import Vector
+
+KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out")
+
+
+def quantize(graph: Graph, formats: str | None = None, kv: str | None = None) -> Graph:
+    """The graph with `formats` (of weights and activations) and `kv` (of the caches) applied.
+
+    None leaves the formats as they are. Raises FormatError for an unknown format and UserError for
+    a graph that is quantized already.
+    """
+    if formats is not None:
+        graph = _weights_and_activations(graph, *parse_formats(formats, _half(graph)))
+    return graph if kv is None else _caches(graph, get_format(kv))
+
+
+def _half(graph: Graph) -> str:
+    """The graph's own 16-bit format."""
+    return "fp16" if any(t.format.name == "fp16" for t in graph.tensors.values()) else "bf16"
+
+
+def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -> Graph:
+    if any(tensor.format.bits < 16 for tensor in graph.tensors.values()):
+        raise UserError(f"{graph.name} is quantized already; give all formats in one transform")
+    for number_format in (weight, activation):
+        if number_format.kind == "int" and number_format.bits >= 16:
+            raise FormatError(f"{number_format.name} is an accumulator's format, not a model's")
+    wide = weight.bits >= 16 and activation.bits >= 16
+    base = weight if wide else get_format(_half(graph))
+    tensors = {name: replace(t, format=base) for name, t in graph.tensors.items()}
+    projections = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
+    if weight.bits < 16:
+        for op in projections.values():
+            tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], format=weight)
+    graph = replace(graph, tensors=tensors)
+    if activation.bits >= 16:
+        return graph
+    sources = {name: op.inputs[0] for name, op in projections.items()}
+    made = {source: _converted(tensors[source], activation) for source in sources.values()}
+    return _insert(graph, sources, made)
+
+
+def _is_projection(graph: Graph, op: Op) -> bool:
+    """A matrix of parameters inside a layer; a table that doubles as lm_head is not."""
+    if op.kind != "einsum" or op.name in KEPT_AT_16_BITS:
+        return False
+    stored = graph.tensors[op.inputs[1]]
+    return stored.kind == "weight" and len(stored.shape) >= 2
+
+
+def _caches(graph: Graph, number_format: Format) -> Graph:
+    """The caches in another format; below 16 bits the appended rows are converted first."""
+    caches = {name: t for name, t in graph.tensors.items() if t.kind == "kv"}
+    if any(tensor.format.bits < 16 for tensor in caches.values()):
+        raise UserError(f"{graph.name}: its caches are quantized already")
+    changed = {name: replace(t, format=number_format) for name, t in caches.items()}
+    graph = replace(graph, tensors={**graph.tensors, **changed})
+    if number_format.bits >= 16:
+        return graph
+    appends = [node.op for node in graph if node.op.kind == "move" and node.op.output in caches]
+    made = {}
+    for op in appends:
+        source, head_dim = graph.tensors[op.inputs[0]], caches[op.output].shape[-1]
+        rows = replace(
+            source,
+            name=f"{source.name}.quantize_kv",
+            shape=(source.elements // head_dim, head_dim),
+            format=number_format,
+        )
+        made[source.name] = rows
+    return _insert(graph, {op.name: op.inputs[0] for op in appends}, made)
+
+
+def _converted(source: Tensor, number_format: Format) -> Tensor:
+    return replace(source, name=f"{source.name}.quantize", format=number_format)
+
+
+def _insert(graph: Graph, readers: Mapping[str, str], made: Mapping[str, Tensor]) -> Graph:
+    """Put an op that makes `made[source]` before the first of `readers` (op name -> source)."""
+    nodes: list[Node] = []
+    tensors = dict(graph.tensors)
+    for node in graph:
+        source = readers.get(node.op.name)
+        if source is None:
+            nodes.append(node)
+            continue
+        tensor = made[source]
+        if tensor.name not in tensors:
+            tensors[tensor.name] = tensor
+            width = tensor.shape[-1]
+            rows = tensor.elements // width
+            op = Vector(tensor.name, (source,), tensor.name, "quantize", rows, width)
+            nodes.append(Node(op, node.count))
+        inputs = tuple(tensor.name if name == source else name for name in node.op.inputs)
+        nodes.append(Node(replace(node.op, inputs=inputs), node.count))
+    return check(replace(graph, nodes=tuple(nodes), tensors=tensors))

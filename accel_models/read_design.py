@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from accel_models.design import Design
 from accel_models.engines import ENGINES
 from accel_models.library import find_design
+from accel_models.pes import PES
 from accel_models.reader import DesignError, Document, KeyPath, dotted, parse_yaml, read_yaml
 from accel_models.source import parse_source, source_for
 
@@ -121,6 +122,7 @@ def _engines_read(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> 
             continue
         path, block = ("cores", name, "matrix"), core["matrix"]
         engine = None
+        _named_pe(block, path, problems)
         kind = block.get("kind") if isinstance(block, dict) else None
         if kind not in ENGINES:
             close = difflib.get_close_matches(str(kind), ENGINES, n=1)
@@ -134,6 +136,18 @@ def _engines_read(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> 
                 problems += _explained(error, ENGINES[kind], block, path)
         read[name] = core | {"matrix": engine}
     return data | {"cores": read}
+
+
+def _named_pe(block: Any, path: KeyPath, problems: list[tuple[KeyPath, str]]) -> None:
+    """Replace a PE given by name by what is registered under it."""
+    if not isinstance(block, dict) or not isinstance(block.get("pe"), str):
+        return
+    name = block["pe"]
+    if name in PES:
+        block["pe"] = dict(PES[name])
+        return
+    known = f"known: {', '.join(PES)}" if PES else "no PEs are registered; write it out"
+    problems.append(((*path, "pe"), f"unknown PE '{name}'; {known}"))
 
 
 def _explained(

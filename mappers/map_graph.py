@@ -19,20 +19,28 @@ from mappers.search.exhaustive import OBJECTIVES
 from workloads.graph import Graph, Op
 from workloads.ops import Vector
 
+Memo = dict[Any, dict[Any, Any]]
 FUSES_INTO = ("einsum", "vector")
 
 
 def map_graph(
-    graph: Graph, design: Design, objective: str = "latency", cores: str | None = None
+    graph: Graph,
+    design: Design,
+    objective: str = "latency",
+    cores: str | None = None,
+    memo: Memo | None = None,
 ) -> Schedule:
     """The schedule with the least `objective` (latency, energy or edp) op by op.
 
-    `cores` restricts it to one kind of cores. Raises DesignError for an op that none can do.
+    `cores` restricts it to one kind of cores. A caller that maps several graphs on the same design
+    may pass the same `memo`, a dict that keeps the mappings found. Raises DesignError for an op
+    that no cores can do.
     """
     if objective not in OBJECTIVES:
         raise DesignError(f"unknown objective '{objective}'; known: {', '.join(OBJECTIVES)}")
     names = [cores] if cores else list(design.cores)
-    planner = _Planner(graph, [memory_path(design, name) for name in names], objective)
+    paths = [memory_path(design, name) for name in names]
+    planner = _Planner(graph, paths, objective, {} if memo is None else memo)
     placed: list[Placed] = []
     riding: set[str] = set()
     for i, node in enumerate(graph):
@@ -70,8 +78,11 @@ def _followers(graph: Graph, index: int) -> list[Op]:
 class _Planner:
     """Plans already made, so that identical ops are planned once."""
 
-    def __init__(self, graph: Graph, paths: list[Path], objective: str) -> None:
-        self.contexts = [Context(graph, path, objective) for path in paths]
+    def __init__(self, graph: Graph, paths: list[Path], objective: str, memo: Memo) -> None:
+        self.contexts = [
+            Context(graph, path, objective, memo.setdefault((path.name, objective), {}))
+            for path in paths
+        ]
         self.graph, self.objective = graph, objective
         self.known: dict[Any, Plan] = {}
 

@@ -7,7 +7,8 @@ between them (attention's cost is close to linear in the context, everything els
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -40,13 +41,14 @@ class _Job:
     transforms: str | None
     objective: str
     cores: str | None
+    memo: dict[Any, Any] = field(default_factory=dict)
 
     def run(self, phase: Phase) -> Run:
         graph = build(self.config, phase)
         if self.formats or self.kv:
             graph = quantize(graph, self.formats, self.kv)
         graph = apply(graph, self.transforms) if self.transforms else graph
-        done = analytic.run(map_graph(graph, self.design, self.objective, self.cores))
+        done = analytic.run(map_graph(graph, self.design, self.objective, self.cores, self.memo))
         kv = f" kv {self.kv}" if self.kv else ""
         return replace(done, formats=(self.formats or "model's own") + kv)
 
@@ -140,15 +142,15 @@ def _request(job: _Job, batch: int, prompt: int, output: int) -> Run:
     )
 
 
-def step_weights(contexts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def step_weights(contexts: np.ndarray, wanted: np.ndarray) -> list[float]:
     """How often each sampled context counts, so that sum(weight * value) is the interpolated sum."""
     basis = np.eye(len(contexts))
-    return np.array([np.interp(wanted, contexts, row).sum() for row in basis])
+    return [float(np.interp(wanted, contexts, row).sum()) for row in basis]
 
 
-def _mean_ops(runs: list[Run], weights: np.ndarray, steps: int) -> tuple[OpRun, ...]:
+def _mean_ops(runs: list[Run], weights: list[float], steps: int) -> tuple[OpRun, ...]:
     """Decode ops averaged over the steps, each running `steps` times as often."""
-    share = [float(w) / steps for w in weights]
+    share = [w / steps for w in weights]
     found = []
     for same in zip(*(r.ops for r in runs), strict=True):
         last = same[-1]

@@ -97,7 +97,11 @@ def trust(shares: Mapping[tuple[PathKey, ...], float], design: Design) -> Trust:
     width = _combined(
         (share, design.source_of(number).uncertainty) for number, share in weights.items()
     )
-    return Trust(kinds, total * (1 - min(width, 1.0)), total * (1 + width))
+    return Trust(
+        {kind: float(share) for kind, share in kinds.items()},
+        float(total * (1 - min(width, 1.0))),
+        float(total * (1 + width)),
+    )
 
 
 def _combined(parts: Iterable[tuple[float, float]]) -> float:

@@ -1,0 +1,1 @@
+"""The command line: a function per command, parsing and exit codes in one place."""

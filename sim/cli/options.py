@@ -1,0 +1,48 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kernels_ref.errors import UserError
+
+_COUNT = re.compile(r"(\d+)([kKmM]?)")
+_FACTOR = {"": 1, "k": 1024, "m": 1024 * 1024}
+
+
+def parse_count(text: str | None, option: str) -> int | None:
+    """`4096` or `4k` (times 1024). Raises UserError."""
+    if text is None:
+        return None
+    match = _COUNT.fullmatch(text.strip())
+    if not match:
+        raise UserError(f"--{option} '{text}' is not a count; write 4096 or 4k")
+    return int(match[1]) * _FACTOR[match[2].lower()]
+
+
+DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="A shipped name or a YAML file.")]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A shipped name or a Hugging Face config.json.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def print_json(document: Any) -> None:
+    """One document on stdout and nothing else."""
+    json.dump(document, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def writable(path: Path) -> Path:
+    """The path, if a file can be written there. Raises UserError before any work is done."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    return path

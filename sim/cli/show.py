@@ -1,0 +1,56 @@
+"""`tileloom show`: a design's tree, a model's size, or what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sim.cli.options import AsJson, print_json
+
+Flag = typer.Option
+
+
+def show(
+    thing: Annotated[
+        str | None, typer.Argument(metavar="[DESIGN|MODEL]", help="A name or a path.")
+    ] = None,
+    designs: Annotated[bool, Flag("--designs", help="List designs.")] = False,
+    models: Annotated[bool, Flag("--models", help="List models.")] = False,
+    formats: Annotated[bool, Flag("--formats", help="List number formats.")] = False,
+    transforms: Annotated[bool, Flag("--transforms", help="List transforms.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a design's levels and peaks, a model's size, or list what there is."""
+    from kernels_ref.errors import UserError
+    from sim.report import inventory
+
+    asked = {"designs": designs, "models": models, "formats": formats, "transforms": transforms}
+    lists = [name for name, wanted in asked.items() if wanted]
+    if len(lists) + bool(thing) != 1:
+        raise UserError("show one thing: a design, a model, or one of --" + ", --".join(asked))
+    if lists:
+        document: dict[str, Any] = {lists[0]: inventory.LISTS[lists[0]]()}
+    elif _is_model(str(thing)):
+        document = inventory.model_document(str(thing))
+    else:
+        document = inventory.design_document(str(thing))
+    if as_json:
+        print_json(document)
+        return
+    from rich.console import Console
+
+    from sim.report.tree import tree
+
+    Console().print(tree(document))
+
+
+def _is_model(name: str) -> bool:
+    """A shipped model's name (no design has it), a JSON file, or a folder with a config.json."""
+    from accel_models.library import list_designs
+    from workloads.config import shipped_models
+
+    if name.endswith((".yaml", ".yml")) or name in list_designs():
+        return False
+    return name in shipped_models() or name.endswith(".json") or Path(name).is_dir()

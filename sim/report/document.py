@@ -1,0 +1,151 @@
+"""A Run as the JSON document of the command-line contract. Bump SCHEMA_VERSION on a breaking change.
+
+SI units in keys; per-op figures are of one instance, of which `count` run. `tileloom schema run` prints
+the JSON Schema of `RunDocument`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from sim.run import OpRun, Run, Trust
+
+SCHEMA_VERSION = 1
+
+
+class OperandBytes(TypedDict):
+    read: float
+    written: float
+
+
+class OpDocument(TypedDict):
+    """One op. `busy_s` is each resource's service time; `exposed_s` sums to `latency_s`."""
+
+    name: str
+    kind: str
+    count: int
+    latency_s: float
+    energy_j: float
+    bound_by: str
+    next_bound: str
+    saves_s: float
+    macs: int
+    traffic_bytes: dict[str, float]
+    traffic_by_operand: dict[str, dict[str, OperandBytes]]
+    utilization: float
+    cores: str
+    variant: str | None
+    instead_s: dict[str, float]
+    fused: list[str]
+    busy_s: dict[str, float]
+    exposed_s: dict[str, float]
+    energy_by_j: dict[str, float]
+    tile: str
+    mapping: Any
+
+
+class LimitDocument(TypedDict):
+    """Time the run waits for a resource, and what is saved if it were infinitely fast."""
+
+    resource: str
+    exposed_s: float
+    saves_s: float
+
+
+class RunDocument(TypedDict):
+    """A simulated phase. `provenance` is the share of the latency that rests on each kind of number."""
+
+    schema_version: int
+    design: str
+    workload: str
+    phase: str
+    simulator: str
+    objective: str
+    formats: str
+    batch: int
+    tokens: int
+    context: int
+    latency_s: float
+    energy_j: float
+    power_w: float
+    area_mm2: float | None
+    tokens_per_s: float
+    ttft_s: float | None
+    tpot_s: float | None
+    energy_per_token_j: float
+    weight_bytes: int
+    kv_bytes: int
+    memory_bytes: float
+    fits: bool
+    params: int
+    provenance: dict[str, float]
+    latency_band_s: list[float]
+    energy_provenance: dict[str, float]
+    energy_band_j: list[float]
+    area_provenance: NotRequired[dict[str, float]]
+    area_band_mm2: NotRequired[list[float]]
+    cost_usd: NotRequired[float]
+    limits: list[LimitDocument]
+    warnings: list[str]
+    ops: list[OpDocument]
+
+
+_SAME_NAME = (
+    "design workload phase simulator objective formats batch tokens context latency_s energy_j "
+    "power_w area_mm2 tokens_per_s ttft_s tpot_s energy_per_token_j weight_bytes kv_bytes "
+    "memory_bytes fits params"
+).split()
+_SAME_NAME_OP = (
+    "name kind count latency_s energy_j bound_by next_bound saves_s macs traffic_bytes utilization "
+    "cores instead_s busy_s exposed_s energy_by_j tile mapping"
+).split()
+
+
+def run_document(run: Run) -> RunDocument:
+    """Plain values; floats rounded to 9 significant digits so that documents compare."""
+    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    document |= {name: getattr(run, name) for name in _SAME_NAME}
+    document["provenance"] = run.latency_trust.shares
+    document["latency_band_s"] = _band(run.latency_trust)
+    document["energy_provenance"] = run.energy_trust.shares
+    document["energy_band_j"] = _band(run.energy_trust)
+    if run.area_trust:
+        document["area_provenance"] = run.area_trust.shares
+        document["area_band_mm2"] = _band(run.area_trust)
+    if run.cost_usd is not None:
+        document["cost_usd"] = run.cost_usd
+    document["limits"] = [
+        {"resource": x.resource, "exposed_s": x.exposed_s, "saves_s": x.saves_s}
+        for x in run.limits
+    ]
+    document["warnings"] = list(run.warnings)
+    document["ops"] = [_op(op) for op in run.ops]
+    return _rounded(document)
+
+
+def _band(trust: Trust) -> list[float]:
+    return [trust.low, trust.high]
+
+
+def _op(op: OpRun) -> dict[str, Any]:
+    by_operand = {
+        level: {o: {"read": t.read, "written": t.written} for o, t in operands.items()}
+        for level, operands in op.traffic.items()
+    }
+    return {name: getattr(op, name) for name in _SAME_NAME_OP} | {
+        "traffic_by_operand": by_operand,
+        "variant": op.variant or None,
+        "fused": list(op.fused),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return value

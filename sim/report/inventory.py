@@ -1,0 +1,126 @@
+"""What there is and what it can do: designs, models, formats, transforms as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from accel_models.design import Design
+from accel_models.library import list_designs
+from accel_models.path import memory_path
+from accel_models.read_design import read_design
+from kernels_ref.formats import FORMATS, get_format
+from workloads import build, decode, read_config
+from workloads.config import shipped_models
+from workloads.transforms import TRANSFORMS
+
+
+def design_document(name: str) -> dict[str, Any]:
+    """A design's levels, peaks, ridge points, area and power. Raises UserError."""
+    design = read_design(name)
+    return {
+        "design": design.name,
+        "title": design.title,
+        "node_nm": design.technology.node * 1e9,
+        "clock_hz": design.clock,
+        "area_mm2": design.area_mm2(),
+        "power_limit_w": design.power.limit,
+        "static_power_w": design.power.static,
+        "cores": {name: _core(design, name) for name in design.cores},
+        "links": {
+            name: {
+                "topology": link.topology,
+                "bytes_per_s": link.bandwidth.bytes_per_second(design.clock),
+                "latency_s": link.latency,
+            }
+            for name, link in design.links.items()
+        },
+        "notes": design.notes,
+    }
+
+
+def _core(design: Design, name: str) -> dict[str, Any]:
+    """Levels outermost first, and for each format pair its peak and the ridge at every level."""
+    path = memory_path(design, name)
+    levels = {
+        level.name: {
+            "instances": level.instances,
+            "capacity_bytes": level.capacity,
+            "read_bytes_per_s": level.read_bytes_per_s * level.instances,
+            "write_bytes_per_s": level.write_bytes_per_s * level.instances,
+            "latency_s": level.latency_s,
+            "pj_per_bit": level.read_j_per_byte / 8 * 1e12,
+            "keeps": list(level.keeps),
+        }
+        for level in path.memories
+    }
+    peaks = {}
+    for key, pair in path.engine.pe.formats.items():
+        bits = get_format(key.partition("*")[0]).bits
+        macs = path.engine.peak(pair.macs_per_cycle, bits) * path.engine.count
+        ops = 2 * macs * path.cores * path.clock_hz
+        peaks[key] = {
+            "peak_ops_per_s": ops,
+            "pj_per_mac": pair.energy * 1e12,
+            "accumulate": pair.accumulate,
+            "ridge_ops_per_byte": {k: ops / v["read_bytes_per_s"] for k, v in levels.items()},
+        }
+    vector = path.vector
+    rates = vector.ops_per_cycle.__dict__
+    scale = vector.count * path.cores * path.clock_hz
+    return {
+        "count": path.cores,
+        "clock_hz": path.clock_hz,
+        "engine": f"{path.engine.count} x {path.engine.kind}",
+        "levels": levels,
+        "formats": peaks,
+        "vector_ops_per_s": {k: v * scale for k, v in rates.items() if k != "source"},
+        "launch_s": path.control.launch,
+    }
+
+
+def model_document(name: str) -> dict[str, Any]:
+    """A model's size: parameters, bytes, work and cache of one token. Raises UserError."""
+    config = read_config(name)
+    short, long = build(config, decode(1, 1)), build(config, decode(1, 2))
+    return {
+        "model": config.name,
+        "params": short.params,
+        "weight_bytes": short.weight_bytes,
+        "macs_per_token": sum(node.count * node.op.macs for node in short),
+        "kv_bytes_per_token": long.kv_bytes - short.kv_bytes,
+        "max_context": short.max_context,
+        "ops": {node.op.name: f"{node.op.kind} x{node.count}" for node in short},
+    }
+
+
+def _designs() -> dict[str, Any]:
+    return {name: read_design(str(path)).title for name, path in list_designs().items()}
+
+
+def _models() -> dict[str, Any]:
+    return {name: build(read_config(name), decode(1, 1)).params for name in shipped_models()}
+
+
+def _formats() -> dict[str, Any]:
+    return {
+        name: {
+            "kind": fmt.kind,
+            "bits": fmt.bits,
+            "bits_per_element": float(fmt.bits_per_element),
+            "group": fmt.group,
+        }
+        for name, fmt in FORMATS.items()
+    }
+
+
+def _transforms() -> dict[str, Any]:
+    return {name: (t.__doc__ or "").strip().splitlines()[0] for name, t in TRANSFORMS.items()}
+
+
+LISTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "designs": _designs,
+    "models": _models,
+    "formats": _formats,
+    "transforms": _transforms,
+}

@@ -1,0 +1,121 @@
+"""A Run in the terminal: key figures, ops grouped by kind, what limits, how far to trust it."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sim.report.quantities import binary, percent, si
+from sim.run import OpRun, Run, Trust
+
+GROUPS = {
+    "einsum": "matrix multiplications",
+    "attention": "attention",
+    "vector": "vector functions",
+    "gather": "gathers",
+    "move": "copies",
+}
+SHOWN_LIMITS = 4
+
+
+def show_run(run: Run, console: Console) -> None:
+    """Print the whole report."""
+    console.print(Panel(_headline(run), title=f"{run.workload} on {run.design_title}", expand=False))
+    console.print(_ops_table(run))
+    console.print(Group(*_closing(run)))
+    for warning in run.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _headline(run: Run) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    span = f"batch {run.batch}, {run.tokens} new tokens, context {run.context}"
+    grid.add_row(f"[bold]{run.phase}[/] {span}", f"formats: {run.formats}", f"{run.simulator}")
+    times = [f"latency [bold]{si(run.latency_s, 's')}[/]"]
+    times += [f"TTFT {si(run.ttft_s, 's')}"] if run.ttft_s else []
+    times += [f"TPOT {si(run.tpot_s, 's')}"] if run.tpot_s else []
+    grid.add_row(", ".join(times), f"[bold]{run.tokens_per_s:.4g}[/] tokens/s", _money(run))
+    area = f"{run.area_mm2:.4g} mm2" if run.area_mm2 else "not given"
+    grid.add_row(
+        f"energy {si(run.energy_j, 'J')}, {si(run.energy_per_token_j, 'J')}/token",
+        f"power {si(run.power_w, 'W')}",
+        f"area {area}",
+    )
+    fits = "fits" if run.fits else "[red]does not fit[/]"
+    grid.add_row(
+        f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}",
+        f"{fits} {binary(run.memory_bytes)}",
+        f"{run.params:,} parameters",
+    )
+    return grid
+
+
+def _money(run: Run) -> str:
+    if run.cost_usd is None:
+        return ""
+    return f"{run.cost_usd / run.produced_tokens * 1e6:.3g} USD per million tokens"
+
+
+def _ops_table(run: Run) -> Table:
+    table = Table(header_style="bold", pad_edge=False)
+    for name in ("op", "each", "total", "share", "bound by", "then", "util.", "energy", "tile"):
+        right = name in ("each", "total", "share", "util.", "energy")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "op")
+    for kind, title in GROUPS.items():
+        ops = [op for op in run.ops if op.kind == kind]
+        if not ops:
+            continue
+        total = sum(op.count * op.latency_s for op in ops)
+        joules = sum(op.count * op.energy_j for op in ops)
+        share = percent(total / run.latency_s)
+        table.add_section()
+        table.add_row(
+            f"[bold]{title}[/]", "", si(total, "s"), share, "", "", "", si(joules, "J"), "",
+            style="cyan",
+        )
+        for op in sorted(ops, key=lambda op: -op.count * op.latency_s):
+            table.add_row(*_op_row(op, run))
+    return table
+
+
+def _op_row(op: OpRun, run: Run) -> tuple[str, ...]:
+    name = op.name + "".join(f" + {fused}" for fused in op.fused)
+    name += f" x{op.count}" if op.count > 1 else ""
+    tile = f"{op.variant}: {op.tile}" if op.variant else op.tile
+    return (
+        name,
+        si(op.latency_s, "s"),
+        si(op.count * op.latency_s, "s"),
+        percent(op.count * op.latency_s / run.latency_s),
+        op.bound_by,
+        op.next_bound,
+        percent(op.utilization) if op.utilization else "",
+        si(op.count * op.energy_j, "J"),
+        tile,
+    )
+
+
+def _closing(run: Run) -> list[Text]:
+    lines = [Text("what limits", style="bold")]
+    for limit in run.limits[:SHOWN_LIMITS]:
+        saved = percent(limit.saves_s / run.latency_s)
+        lines.append(
+            Text(
+                f"  {limit.resource}: {percent(limit.exposed_s / run.latency_s)} of the latency; "
+                f"were it free, {saved} less before something else limits"
+            )
+        )
+    lines.append(Text("how far to trust it", style="bold"))
+    lines.append(Text("  latency " + _trust(run.latency_trust, "s")))
+    lines.append(Text("  energy  " + _trust(run.energy_trust, "J")))
+    if run.area_trust and run.area_mm2:
+        shares = ", ".join(f"{percent(s)} {k}" for k, s in run.area_trust.shares.items() if s)
+        lines.append(Text(f"  area    {run.area_mm2:.4g} mm2 rests on {shares}"))
+    return lines
+
+
+def _trust(trust: Trust, unit: str) -> str:
+    shares = ", ".join(f"{percent(s)} {k}" for k, s in trust.shares.items() if s > 0.0005)
+    return f"{si(trust.low, unit)} to {si(trust.high, unit)}; rests on {shares} numbers"

@@ -32,6 +32,7 @@ from accel_models.quantity import (
 from accel_models.source import Source, parse_source, source_for
 
 PathKey = tuple[str, ...]
+MATRIX_ENGINE = "Matrix engine"  # of a registered kind: accel_models/schema.py fills the schema in
 
 
 class Technology(Facts):
@@ -82,7 +83,7 @@ class Core(Facts):
     count: Count
     clock: Hertz | None = Field(default=None, description="if not the chip's")
     memory: Memories
-    matrix: Annotated[Any, WithJsonSchema({"$ref": "#/$defs/MatrixEngine"})]
+    matrix: Annotated[Any, WithJsonSchema({"title": MATRIX_ENGINE})]
     vector: VectorEngine
     control: Control
     area: SquareMillimeters | None = Field(default=None, description="of one core, memory aside")

@@ -55,7 +55,9 @@ class Memory(Facts):
         default="double",
         description="tiles held at once: one, two (one loads while one is used), or all that fit",
     )
-    multicast: bool = Field(default=False, description="one read serves several instances below")
+    multicast: Count = Field(
+        default=1, description="instances below along a rank that one read serves at once"
+    )
     reduction: bool = Field(default=False, description="partial sums from below add up on the way")
     area: SquareMillimeters | None = Field(default=None, description="of one instance")
 

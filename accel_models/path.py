@@ -28,6 +28,7 @@ class Level:
     name: str
     at: PathKey
     instances: int
+    kind: str = "regfile"
     capacity: float = 0.0
     read_bytes_per_s: float = 0.0
     write_bytes_per_s: float = 0.0
@@ -38,7 +39,7 @@ class Level:
     write_j_per_byte: float = 0.0
     keeps: tuple[str, ...] = ()
     buffering: str = "double"
-    multicast: bool = False
+    multicast: int = 1
     reduction: bool = False
 
     def seconds(self, read: float, write: float, instances: float) -> float:
@@ -136,6 +137,7 @@ def _level(name: str, at: PathKey, memory: Memory, instances: int, clock: float)
         name=name,
         at=at,
         instances=instances,
+        kind=memory.kind,
         capacity=memory.capacity,
         read_bytes_per_s=read.bytes_per_second(clock) * memory.efficiency,
         write_bytes_per_s=write.bytes_per_second(clock) * memory.efficiency,

@@ -12,13 +12,15 @@ def design_schema() -> dict[str, Any]:
     """Schema of the YAML as written: `name` is the file's, `extends` makes everything optional."""
     schema = Design.model_json_schema()
     definitions = schema["$defs"]
+    definitions["Core"]["properties"]["matrix"] = {
+        "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in ENGINES]
+    }
     for kind, model in ENGINES.items():
         engine = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= engine.pop("$defs", {})
         engine["required"] = ["kind", *engine.get("required", [])]
         definitions[kind] = engine
     definitions["PE"] = {"anyOf": [definitions["PE"], {"type": "string", "description": "a name"}]}
-    definitions["MatrixEngine"] = {"oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in ENGINES]}
     schema["properties"].pop("name")
     schema["properties"] = {
         "extends": {"type": "string", "description": "a design to start from: name or path"}

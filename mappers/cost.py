@@ -3,12 +3,12 @@
 For any op, with T_r the busy time of resource r (a memory level, the matrix or the vector engine, the
 power supply) over the whole op:
 
-    latency = launch + access latency + prologue + max_r (T_r - head_r - tail_r) + serial + epilogue
+    latency = launch + access latency + sync + prologue + max_r (T_r - head_r - tail_r) + serial + epilogue
 
 The first step's loads (head_r of each level) have nothing to overlap with, so they add their largest,
 the prologue; the last step's stores likewise (tail_r, epilogue). `serial` is what may not overlap:
 the fill of single-buffered levels. Power is a resource: dynamic energy over (limit - static), the
-time over which the board may spend it. Hence max_r T_r <= latency <= launch + access + sum_r T_r.
+time over which the board may spend it. Hence max_r T_r <= latency <= launch + access + sync + sum_r T_r.
 
     energy = sum of bytes * energy per byte + MACs * energy + vector ops * energy + static * latency
 
@@ -20,7 +20,7 @@ gating of idle engines, data left on chip from one op to the next unless fused.
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -46,7 +46,7 @@ class Work:
     joules: dict[str, Number]
     traffic: Traffic
     serial: dict[str, Number] = field(default_factory=dict)
-    extra_s: Number = 0.0  # synchronization and other fixed costs besides launch and access
+    sync_s: Number = 0.0  # engines handing tiles to each other, where nothing else can go on
     launches: int = 1
 
 
@@ -67,8 +67,15 @@ class Cost:
     @property
     def bound_by(self) -> str:
         """The resource whose busy time (or fixed cost) is largest."""
-        fixed = {"launch": self.exposed["launch"] + self.exposed["access"]}
-        return max((self.work.busy | fixed).items(), key=lambda item: float(item[1]))[0]
+        return max(self.bounds().items(), key=lambda item: item[1])[0]
+
+    def bounds(self) -> dict[str, float]:
+        """Seconds of every resource, and of what nothing overlaps: launch (with access) and sync."""
+        fixed = {
+            "launch": self.exposed["launch"] + self.exposed["access"],
+            "sync": self.exposed["sync"],
+        }
+        return {name: float(seconds) for name, seconds in (self.work.busy | fixed).items()}
 
     def lower_bound_s(self) -> float:
         """No schedule of this mapping is faster: its busiest resource."""
@@ -76,7 +83,7 @@ class Cost:
 
     def upper_bound_s(self) -> float:
         """Everything one after the other."""
-        return float(sum(self.work.busy.values()) + self.exposed["launch"] + self.exposed["access"])
+        return sum(self.bounds().values())
 
 
 def largest(values: list[Number]) -> Number:
@@ -89,7 +96,7 @@ def compose(work: Work, path: Path) -> Cost:
     dynamic = sum(work.joules.values())
     power = path.design.power
     busy = work.busy | {"power": dynamic / (power.limit - power.static)}
-    launch = path.control.launch * work.launches + work.extra_s
+    launch = path.control.launch * work.launches
     access = path.access_latency_s() * work.launches
     prologue, epilogue = largest(list(work.head.values())), largest(list(work.tail.values()))
     serial = sum(work.serial.values(), 0.0)
@@ -101,15 +108,12 @@ def compose(work: Work, path: Path) -> Cost:
         for name, seconds in busy.items()
     }
     body = largest(list(rest.values()))
-    latency = launch + access + prologue + body + serial + epilogue
-    parts = {"launch": launch, "access": access, "prologue": prologue, "epilogue": epilogue}
-    exposed = parts | {"body": body, "serial": serial}
+    fixed = {"launch": launch, "access": access, "sync": work.sync_s}
+    phases = {"prologue": prologue, "body": body, "serial": serial, "epilogue": epilogue}
+    exposed = fixed | phases
+    latency = sum(exposed.values())
     static = power.static * latency
-    done = Work(
-        busy, work.head, work.tail, work.joules, work.traffic, work.serial, work.extra_s,
-        work.launches,
-    )
-    return Cost(latency, dynamic + static, done, exposed, work.joules | {"static": static})
+    return Cost(latency, dynamic + static, replace(work, busy=busy), exposed, work.joules | {"static": static})
 
 
 def in_sequence(costs: list[Cost]) -> Cost:
@@ -138,7 +142,7 @@ def in_sequence(costs: list[Cost]) -> Cost:
             add([w.joules for w in works]),
             traffic,
             add([w.serial for w in works]),
-            sum(w.extra_s for w in works),
+            sum(w.sync_s for w in works),
             sum(w.launches for w in works),
         ),
         add([cost.exposed for cost in costs]),
@@ -155,8 +159,8 @@ def exposed_by_resource(cost: Cost) -> dict[str, float]:
             for name, seconds in exposed_by_resource(stage).items():
                 total[name] = total.get(name, 0.0) + seconds
         return total
-    work, found = cost.work, {"launch": float(cost.exposed["launch"])}
-    found["access"] = float(cost.exposed["access"])
+    work = cost.work
+    found = {name: float(cost.exposed[name]) for name in ("launch", "access", "sync")}
 
     def charge(name: str, seconds: Any) -> None:
         found[name] = found.get(name, 0.0) + float(seconds)

@@ -95,10 +95,11 @@ def _fits(flash: Flash, path: Path, tm: int, ts: int) -> bool:
 
 
 def _home(operand: str, path: Path) -> Level:
-    """The innermost level below the outermost that holds an operand's tile for a whole core."""
-    inner = [m for m in path.memories[1:] if operand in m.keeps]
-    whole = [m for m in inner if operand == "output" or m.instances <= path.cores]
-    return (whole or inner or [path.memories[0]])[-1]
+    """Where an operand's tile stays: the largest memory of a core that keeps it, else the chip's."""
+    own = [m for m in path.memories[path.first_core :] if operand in m.keeps]
+    if own:
+        return max(own, key=lambda m: m.capacity * m.instances)
+    return [m for m in path.memories[: path.first_core] if operand in m.keeps][-1]
 
 
 def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
@@ -135,7 +136,7 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     sync = 2 * busiest * (path.control.sync or 0.0)
     launches = 2 if tile.splits > 1 else 1
     return compose(
-        Work(busy, head, tail, joules, traffic, extra_s=sync, launches=launches), path
+        Work(busy, head, tail, joules, traffic, sync_s=sync, launches=launches), path
     )
 
 

@@ -36,7 +36,7 @@ from mappers.cost import (
     whole_granules,
 )
 from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
-from mappers.reuse import busy_steps, moved_elements, steps_through
+from mappers.reuse import Nest, busy_steps, moved_elements
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ class Matmul:
 
 def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
     """Latency and energy of `problem` under `mapping`; arrays where the mapping has arrays."""
-    traffic, conversions = _traffic(problem, mapping, path)
-    cycles, out_steps, k_steps = engine_cycles(problem, mapping, path)
-    cores = _cores_at_work(problem, mapping, path, out_steps)
+    nest = Nest(mapping, path, problem.extents)
+    traffic, conversions = _traffic(problem, nest)
+    cycles, out_steps, k_steps = engine_cycles(problem, nest)
+    cores = np.minimum(_output_tiles(nest) / out_steps, path.cores)  # at work, on average
     vector = _plus(problem.epilogue_ops, conversions)
     busy = {"matrix": cycles / path.clock_hz}
     vector_s = path.vector_seconds(vector, cores) if vector else 0.0
@@ -157,24 +158,22 @@ def occupancy(problem: Matmul, mapping: Mapping, path: Path, index: int) -> Numb
     return total
 
 
-def engine_cycles(problem: Matmul, mapping: Mapping, path: Path) -> tuple[Number, Number, Number]:
+def engine_cycles(problem: Matmul, nest: Nest) -> tuple[Number, Number, Number]:
     """(cycles of the busiest engine, its core's output steps, k steps of one output tile)."""
+    path, mapping = nest.path, nest.mapping
     last, first = len(path.levels) - 1, path.first_core
     dynamic = path.control.dispatch == "dynamic"
     ranks: dict[str, list[tuple[Number, Number]]] = {}
-    out_steps: Number = 1
-    if dynamic:
-        out_steps = _waves(problem, mapping, path)
+    out_steps: Number = ceil_div(_output_tiles(nest), path.cores) if dynamic else 1
     for rank in RANKS:
         extent = problem.extents[rank]
         start = first + 1 if dynamic and rank != "k" else 1
         size = mapping.levels[first].tile[rank] if start > 1 else extent
-        full, tile, edge = busy_steps(mapping, rank, size, start, last)
+        full, tile, edge = busy_steps(nest, rank, size, start, last)
         ranks[rank] = [(full, tile), (1, edge)]
         if not dynamic and rank != "k":
-            outer = busy_steps(mapping, rank, extent, 1, min(first, last))
-            out_steps = out_steps * (outer[0] + 1)
-    k_steps = busy_steps(mapping, "k", problem.extents["k"], 1, min(first, last))[0] + 1
+            out_steps = out_steps * (busy_steps(nest, rank, extent, 1, first)[0] + 1)
+    k_steps = busy_steps(nest, "k", problem.extents["k"], 1, first)[0] + 1
     cycles = _service_cycles(problem, path, ranks) * (out_steps if dynamic else 1)
     return cycles, out_steps, k_steps
 
@@ -195,22 +194,13 @@ def _service_cycles(
     return cycles * batches + fill
 
 
-def _waves(problem: Matmul, mapping: Mapping, path: Path) -> Number:
-    """Rounds in which the output tiles (times k splits) are dealt to all cores."""
-    core = mapping.levels[path.first_core]
-    tiles = core.spatial["k"]
+def _output_tiles(nest: Nest) -> Number:
+    """Jobs for the cores: output tiles times k splits."""
+    first = nest.path.first_core
+    tiles: Number = nest.mapping.levels[first].spatial["k"]
     for rank in "bmn":
-        tiles = tiles * ceil_div(problem.extents[rank], core.tile[rank])
-    return ceil_div(tiles, path.cores)
-
-
-def _cores_at_work(problem: Matmul, mapping: Mapping, path: Path, out_steps: Number) -> Number:
-    """Cores working at once, on average over the op: tiles over steps."""
-    core = mapping.levels[path.first_core]
-    tiles: Number = core.spatial["k"]
-    for rank in "bmn":
-        tiles = tiles * ceil_div(problem.extents[rank], core.tile[rank])
-    return np.minimum(tiles / out_steps, path.cores)
+        tiles = tiles * nest.tiles(first, rank)
+    return tiles
 
 
 def _instances_at_work(path: Path, name: str, mapping: Mapping, cores: Number) -> Number:
@@ -225,23 +215,23 @@ def _instances_at_work(path: Path, name: str, mapping: Mapping, cores: Number) -
     return cores * np.minimum(per_core, level.instances // path.cores)
 
 
-def _traffic(problem: Matmul, mapping: Mapping, path: Path) -> tuple[Traffic, dict[str, Number]]:
+def _traffic(problem: Matmul, nest: Nest) -> tuple[Traffic, dict[str, Number]]:
     """Bytes at every level by operand, and conversions by the vector engine."""
     traffic: Traffic = {}
     conversions: dict[str, Number] = {}
     for operand in OPERAND_RANKS:
-        _flow(operand, problem, mapping, path, traffic)
+        _flow(operand, problem, nest, traffic)
         convert = (
             problem.datapath.convert_weight
             if operand == "weight"
             else operand == "activation" and problem.datapath.convert_activation
         )
         if convert:
-            level = max(_kept(operand, mapping), path.first_core)
-            entering = moved_elements(operand, level, mapping, path, problem.extents, False)
+            level = max(_kept(operand, nest.mapping), nest.path.first_core)
+            entering = moved_elements(nest, operand, level, False)
             conversions["convert"] = conversions.get("convert", 0) + entering
     if problem.epilogue_bytes:
-        for level in path.levels[: path.first_core]:
+        for level in nest.path.levels[: nest.path.first_core]:
             add_traffic(traffic, level.name, "epilogue", problem.epilogue_bytes, 0.0)
     return traffic, conversions
 
@@ -251,82 +241,62 @@ def _kept(operand: str, mapping: Mapping) -> int:
     return max(i for i, level in enumerate(mapping.levels) if operand in level.keeps)
 
 
-def _flow(operand: str, problem: Matmul, mapping: Mapping, path: Path, traffic: Traffic) -> None:
+def _flow(operand: str, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
     """Charge the operand's way down through the levels that keep it, and into the engine."""
     parent = 0
-    for i in range(1, len(path.memories)):
-        if operand in mapping.levels[i].keeps:
-            _between(operand, parent, i, problem, mapping, path, traffic)
+    for i in range(1, len(nest.path.memories)):
+        if operand in nest.mapping.levels[i].keeps:
+            _between(operand, (parent, i), problem, nest, traffic)
             parent = i
-    _into_engine(operand, parent, problem, mapping, path, traffic)
+    _into_engine(operand, parent, problem, nest, traffic)
 
 
 def _between(
-    operand: str,
-    parent: int,
-    child: int,
-    problem: Matmul,
-    mapping: Mapping,
-    path: Path,
-    traffic: Traffic,
+    operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest, traffic: Traffic
 ) -> None:
-    """Bytes from `parent` to `child`; outputs go the other way, partial sums both."""
-    up, down = path.levels[parent], path.levels[child]
-    seen = moved_elements(operand, child, mapping, path, problem.extents, True)
-    held = moved_elements(operand, child, mapping, path, problem.extents, False)
-    width = problem.bytes_per_element(operand)
+    """Bytes from parent to child; outputs go the other way, partial sums both."""
+    up, down = nest.path.levels[ends[0]].name, nest.path.levels[ends[1]].name
+    seen = moved_elements(nest, operand, ends[1], True)
+    held = moved_elements(nest, operand, ends[1], False)
+    width, partial = problem.bytes_per_element(operand), problem.partial_bytes
+    extra = _overfetch(operand, ends, problem, nest)
     if operand != "output":
-        extra = _overfetch(operand, child, problem, mapping, path, up.granularity)
-        add_traffic(traffic, up.name, operand, seen * width * extra, 0.0)
-        add_traffic(traffic, down.name, operand, 0.0, held * width)
+        add_traffic(traffic, up, operand, seen * width * extra, 0.0)
+        add_traffic(traffic, down, operand, 0.0, held * width)
         return
     once = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
-    extra = _overfetch(operand, child, problem, mapping, path, up.granularity)
-    partial = problem.partial_bytes
     written = once * width * extra + (seen - once) * partial
-    add_traffic(traffic, up.name, operand, (seen - once) * partial, written)
-    add_traffic(traffic, down.name, operand, held * partial, (held - once) * partial)
+    add_traffic(traffic, up, operand, (seen - once) * partial, written)
+    add_traffic(traffic, down, operand, held * partial, (held - once) * partial)
 
 
-def _overfetch(
-    operand: str,
-    child: int,
-    problem: Matmul,
-    mapping: Mapping,
-    path: Path,
-    granularity: float,
-) -> Number:
+def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest) -> Number:
     """Bytes moved per byte used: a tile's rows of a row-major operand, in whole granules."""
     if operand == "weight" and problem.shared_weight:
         return 1.0
+    granularity = nest.path.levels[ends[0]].granularity
     rank = {"activation": "k", "weight": "n", "output": "n"}[operand]
-    tile = mapping.levels[child].tile[rank]
-    run = np.where(tile >= problem.extents[rank], np.maximum(tile, granularity), tile)
+    tile = nest.mapping.levels[ends[1]].tile[rank]
+    whole = tile >= problem.extents[rank]  # then rows follow each other without a gap
+    run = np.where(whole, np.maximum(tile, granularity), tile)
     return whole_granules(run * problem.bytes_per_element(operand), granularity)
 
 
 def _into_engine(
-    operand: str, source: int, problem: Matmul, mapping: Mapping, path: Path, traffic: Traffic
+    operand: str, source: int, problem: Matmul, nest: Nest, traffic: Traffic
 ) -> None:
     """What the engine reads and writes at the innermost level that keeps the operand."""
-    tile = mapping.levels[-1].tile
-    pair = problem.datapath
-    words = path.engine.operand_words(
+    tile, last, pair = nest.mapping.levels[-1].tile, len(nest.path.levels) - 1, problem.datapath
+    words = nest.path.engine.operand_words(
         MatmulTile(tile["m"], tile["n"], tile["k"], pair.pair.macs_per_cycle, pair.weight.bits)
     )
-    count: Number = 1
-    filled: Number = 1.0  # useful share of the tiles, which ragged edges lower
+    share: Number = tile["b"]  # tiles, ragged ones by their useful part
     for rank, extent in problem.extents.items():
-        n = steps_through(mapping, path, len(path.levels) - 1, rank, extent, False)
-        count, filled = count * n, filled * extent / (n * tile[rank])
-    share = count * filled * tile["b"]
-    name = path.levels[source].name
+        share = share * (extent / tile[rank])
+    name = nest.path.levels[source].name
     if operand == "output":
-        k_tiles = steps_through(
-            mapping, path, len(path.levels) - 1, "k", problem.extents["k"], False
-        )
         outputs = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
-        read = words.output_read * share + (k_tiles - 1) * outputs
+        read = words.output_read * share + (nest.tiles(last, "k") - 1) * outputs
         partial = problem.partial_bytes
         add_traffic(traffic, name, operand, read * partial, words.output_write * share * partial)
         return

@@ -14,6 +14,7 @@ for aligned nesting. Not modeled: reuse that exists only in a ragged edge tile; 
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -23,92 +24,109 @@ from accel_models.path import Path
 from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
 
 
-def ratio(mapping: Mapping, level: int, rank: str) -> Number:
-    """Tiles of this level in one full tile of its parent."""
-    return ceil_div(mapping.levels[level - 1].tile[rank], mapping.levels[level].tile[rank])
+@dataclass(frozen=True)
+class Nest:
+    """A mapping's loops over a problem, and counts that several formulas ask for (kept once made)."""
+
+    mapping: Mapping
+    path: Path
+    extents: Map[str, int]
+    _ratios: dict[tuple[int, str], Number] = field(default_factory=dict)
+    _trips: dict[tuple[int, str], Number] = field(default_factory=dict)
+    _tiles: dict[tuple[int, str], Number] = field(default_factory=dict)
+
+    def ratio(self, level: int, rank: str) -> Number:
+        """Tiles of this level in one full tile of its parent."""
+        if (level, rank) not in self._ratios:
+            levels = self.mapping.levels
+            count = ceil_div(levels[level - 1].tile[rank], levels[level].tile[rank])
+            self._ratios[level, rank] = count
+        return self._ratios[level, rank]
+
+    def trips(self, level: int, rank: str) -> Number:
+        """Temporal steps of this level's loop over `rank` in one full tile of the parent."""
+        if (level, rank) not in self._trips:
+            split = self.mapping.levels[level].spatial[rank]
+            self._trips[level, rank] = ceil_div(self.ratio(level, rank), split)
+        return self._trips[level, rank]
+
+    def tiles(self, level: int, rank: str) -> Number:
+        """Tiles of this level along `rank` in all."""
+        if (level, rank) not in self._tiles:
+            tile = self.mapping.levels[level].tile[rank]
+            self._tiles[level, rank] = ceil_div(self.extents[rank], tile)
+        return self._tiles[level, rank]
+
+    def shared(self, level: int, rank: str) -> Number:
+        """Of this level's split over `rank`, how many instances one parent access serves.
+
+        A read multicasts to so many; sums of a split over k are reduced on the way up.
+        """
+        parent, split = self.path.levels[level - 1], self.mapping.levels[level].spatial[rank]
+        if rank == "k":
+            return split if parent.reduction else 1
+        return np.minimum(split, parent.multicast) if parent.multicast > 1 else 1
+
+    def steps(self, level: int, rank: str, merged: bool) -> Number:
+        """Steps over `rank` from the outermost level through `level`, ragged edges exact.
+
+        Spatial copies count as steps, except, if `merged`, those that one parent access serves.
+        """
+        inward = range(1, level + 1)
+        if not merged or all(isinstance(self.shared(i, rank), int) for i in inward):
+            return self.tiles(level, rank)
+        full, edge = 0, self.extents[rank]
+        for i in inward:
+            share = self.shared(i, rank)
+            tile = self.mapping.levels[i].tile[rank]
+            in_edge = ceil_div(edge, tile)
+            full = full * ceil_div(self.ratio(i, rank), share) + ceil_div(in_edge, share) - 1
+            edge = edge - (in_edge - 1) * tile
+        return full + 1
 
 
-def trips(mapping: Mapping, level: int, rank: str) -> Number:
-    """Temporal steps of this level's loop over `rank` in one full tile of the parent."""
-    return ceil_div(ratio(mapping, level, rank), mapping.levels[level].spatial[rank])
-
-
-def steps_through(
-    mapping: Mapping, path: Path, level: int, rank: str, extent: int, merged: bool
-) -> Number:
-    """Steps over `rank` from the outermost level through `level`, ragged edges exact.
-
-    Spatial copies count as steps, except, if `merged`, where the parent multicasts.
-    """
-    if not merged or not any(_merges(path, i, rank) for i in range(1, level + 1)):
-        return ceil_div(extent, mapping.levels[level].tile[rank])
-    full, edge = 0, extent
-    for i in range(1, level + 1):
-        tile = mapping.levels[i].tile[rank]
-        share = mapping.levels[i].spatial[rank] if _merges(path, i, rank) else 1
-        per_full = ceil_div(ratio(mapping, i, rank), share)
-        in_edge = ceil_div(edge, tile)
-        full = full * per_full + ceil_div(in_edge, share) - 1
-        edge = edge - (in_edge - 1) * tile
-    return full + 1
-
-
-def moved_elements(
-    operand: str, level: int, mapping: Mapping, path: Path, extents: Map[str, int], merged: bool
-) -> Number:
+def moved_elements(nest: Nest, operand: str, level: int, merged: bool) -> Number:
     """Elements of `operand` that cross into `level` in all.
 
     `merged`: as the parent sees it, a multicast read (or a reduced write) counting once.
     """
     relevant = OPERAND_RANKS[operand]
-    total = prod(extents[r] for r in relevant)
-    included = _included(relevant, level, mapping)
+    total: Number = prod(nest.extents[r] for r in relevant)
+    included = _included(nest, relevant, level)
     for rank in RANKS:
         if rank not in relevant:
-            total = total * _copies(rank, level, mapping, path, extents[rank], included, merged)
+            total = total * _copies(nest, rank, level, included, merged)
     return total
 
 
-def _included(relevant: str, level: int, mapping: Mapping) -> dict[tuple[int, str], Number]:
+def _included(nest: Nest, relevant: str, level: int) -> dict[tuple[int, str], Number]:
     """For each level and irrelevant rank: is its loop outside the innermost relevant one?"""
     seen: Number = False
     found: dict[tuple[int, str], Number] = {}
     for i in range(level, 0, -1):
-        for rank in reversed(mapping.levels[i].order):
+        for rank in reversed(nest.mapping.levels[i].order):
             if rank in relevant:
-                seen = np.logical_or(seen, trips(mapping, i, rank) > 1)
+                seen = np.logical_or(seen, nest.trips(i, rank) > 1)
             else:
                 found[i, rank] = seen
     return found
 
 
 def _copies(
-    rank: str,
-    level: int,
-    mapping: Mapping,
-    path: Path,
-    extent: int,
-    included: dict[tuple[int, str], Number],
-    merged: bool,
+    nest: Nest, rank: str, level: int, included: dict[tuple[int, str], Number], merged: bool
 ) -> Number:
     """c_r: steps through the deepest included level, times the copies of splits further in."""
     result: Number = 1
     for i in range(1, level + 1):  # from the outermost: a deeper inclusion replaces an outer one
-        through = steps_through(mapping, path, i, rank, extent, merged)
-        split = np.minimum(mapping.levels[i].spatial[rank], ratio(mapping, i, rank))
-        inward = result if merged and _merges(path, i, rank) else result * split
-        result = np.where(included.get((i, rank), False), through, inward)
+        split = np.minimum(nest.mapping.levels[i].spatial[rank], nest.ratio(i, rank))
+        if merged:
+            split = ceil_div(split, nest.shared(i, rank))
+        result = np.where(included[i, rank], nest.steps(i, rank, merged), result * split)
     return result
 
 
-def _merges(path: Path, level: int, rank: str) -> bool:
-    """Does the parent serve a split over `rank` by one read, or take one sum for it?"""
-    parent = path.levels[level - 1]
-    return parent.reduction if rank == "k" else parent.multicast
-
-
 def busy_steps(
-    mapping: Mapping, rank: str, extent: Number, first: int, last: int
+    nest: Nest, rank: str, extent: Number, first: int, last: int
 ) -> tuple[Number, Number, Number]:
     """(full steps, size of a full tile, size of the last step's tile) of the busiest instance.
 
@@ -118,11 +136,11 @@ def busy_steps(
     full: Number = 0
     edge = extent
     for i in range(first, last + 1):
-        tile, split = mapping.levels[i].tile[rank], mapping.levels[i].spatial[rank]
+        tile, split = nest.mapping.levels[i].tile[rank], nest.mapping.levels[i].spatial[rank]
         in_edge = ceil_div(edge, tile)
         edge_steps = ceil_div(in_edge, split)
         alone = in_edge - (edge_steps - 1) * split == 1
         remainder = edge - (in_edge - 1) * tile
-        full = full * trips(mapping, i, rank) + edge_steps - 1
+        full = full * nest.trips(i, rank) + edge_steps - 1
         edge = np.where(alone, remainder, tile)
-    return full, mapping.levels[last].tile[rank], edge
+    return full, nest.mapping.levels[last].tile[rank], edge

@@ -2,7 +2,8 @@
 
 Tiles are chosen at the levels that hold all of an instance's data (`own` levels); levels that follow
 from them are derived: a level of the same instances that keeps other operands has the same tile; a
-level inside each engine has the engine's share. Menus per rank: the engine's block times powers of
+level inside each engine has the engine's share; a core's registers hold the block that reads least.
+Menus per rank: the engine's block times powers of
 two, or the whole extent; further out, the inner tile times how it is spread times powers of two, or
 the whole. Splits over cores: every count of a menu along m, the rest along n, with batch and k splits.
 Loop orders: which rank is innermost (the other two orders of a level are reached when one of its
@@ -62,8 +63,9 @@ def own_levels(path: Path) -> list[int]:
     for i in range(1, len(path.memories)):
         level, above = path.levels[i], path.levels[i - 1]
         per_engine = i > path.first_core and level.instances > path.cores
+        registers = i > path.first_core and level.kind == "regfile"
         beside = chosen and level.instances == above.instances and _disjoint(level, above)
-        if not per_engine and not beside:
+        if not per_engine and not beside and not registers:
             chosen.append(i)
     return chosen[::-1]
 
@@ -200,7 +202,8 @@ def outer_rows(rows: Rows, problem: Matmul, path: Path, index: int, inner: int) 
     spread = {r: np.minimum(tile[r] * split[r], ext[r]) for r in RANKS}
     whole = {r: np.full(len(rows), ext[r], dtype=np.int64) for r in RANKS}
     parts: list[Rows] = []
-    times = (1, 2, 4, 8, 16, 64, 0)  # 0: the whole extent
+    last = index == own_levels(path)[-1]
+    times = (1, 2, 4, 8, 16, 64, 0) if last else (1, 2, 4, 16, 0)  # 0: the whole extent
     for tm, tn, all_k, order in product(times, times, (False, True), range(len(ORDERS))):
         if not all_k and (tm != 1 or tn != 1) and _keeps_sums_inside(path, index):
             continue
@@ -259,6 +262,27 @@ def mappings(rows: Rows, problem: Matmul, path: Path) -> Iterator[tuple[np.ndarr
         yield at, _mapping(some, orders, problem, path)
 
 
+def _register_block(problem: Matmul, path: Path) -> dict[str, int]:
+    """The m x n block of sums, with a k step of operands, that reads least per MAC and fits.
+
+    A k step reads m + n elements for m * n MACs.
+    """
+    gm, gn, gk = path.engine.geometry(problem.datapath.pair.macs_per_cycle)
+    capacity = min(
+        (v.capacity for v in path.memories[path.first_core + 1 :] if v.kind == "regfile"), default=0
+    )
+    best = (gm, gn)
+    for m, n in product(
+        doublings(gm, problem.extents["m"]), doublings(gn, problem.extents["n"])
+    ):
+        sums = m * n * problem.partial_bytes
+        operands = 2 * gk * (m * problem.activation_bytes + n * problem.weight_bytes)
+        reads_less = m * n * (best[0] + best[1]) > best[0] * best[1] * (m + n)
+        if sums + operands <= capacity and reads_less:
+            best = (m, n)
+    return {"m": best[0], "n": best[1], "k": gk}
+
+
 def _mapping(
     rows: Rows, orders: dict[int, tuple[str, ...]], problem: Matmul, path: Path
 ) -> Mapping:
@@ -266,6 +290,7 @@ def _mapping(
     ones = dict.fromkeys(RANKS, 1)
     decided = own_levels(path)
     deep = path.engine.geometry(problem.datapath.pair.macs_per_cycle)[2]
+    block = _register_block(problem, path)
     levels = [LevelMapping(path.levels[0].name, problem.extents, ones, RANKS, path.levels[0].keeps)]
     last: Sizes = {}
     split_done = False
@@ -279,6 +304,8 @@ def _mapping(
             split, split_done = {"b": 1, "m": em, "n": en, "k": 1}, True
             if level.name != ENGINE:
                 tile["k"] = np.minimum(deep, last["k"])
+        elif i > decided[0] and level.kind == "regfile" and level.name != ENGINE:
+            tile = {"b": last["b"]} | {r: np.minimum(last[r], block[r]) for r in "mnk"}
         levels.append(LevelMapping(level.name, tile, split, order, level.keeps))
         last = tile if i in rows.tile or i > decided[0] else last
     return Mapping(tuple(levels))

@@ -16,6 +16,9 @@ from sim.run import Limit, OpRun, Run, Traffic, Trust
 from sim.trust import area_numbers, energy_numbers, latency_numbers, trust
 
 
+FIXED = ("launch", "sync")  # bounds that add to the latency whatever overlaps
+
+
 def run(schedule: Schedule) -> Run:
     """The phase that the schedule's graph describes."""
     graph, design = schedule.graph, schedule.design
@@ -84,12 +87,11 @@ def op_run(placed: Placed) -> OpRun:
 
 def _without_bound(cost: Cost) -> tuple[str, float]:
     """(what limits next, seconds saved) if the largest bound were infinitely fast."""
-    fixed = float(cost.exposed["launch"] + cost.exposed["access"])
-    bounds = {name: float(t) for name, t in cost.work.busy.items()} | {"launch": fixed}
-    (bound, first), (following, second) = sorted(bounds.items(), key=lambda i: -i[1])[:2]
-    if bound == "launch":
+    bounds = cost.bounds()
+    (bound, first), (following, _) = sorted(bounds.items(), key=lambda item: -item[1])[:2]
+    if bound in FIXED:
         return following, first
-    inside = max((t for n, t in bounds.items() if n not in (bound, "launch")), default=0.0)
+    inside = max((t for n, t in bounds.items() if n != bound and n not in FIXED), default=0.0)
     return following, max(0.0, first - inside)
 
 

@@ -37,8 +37,8 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return ((*core, "vector", "ops_per_cycle"), (*core, "count"), clock)
     if resource == "power":
         return (("power", "limit"), ("power", "static"))
-    if resource == "launch":
-        return ((*core, "control", "launch"),)
+    if resource in ("launch", "sync"):
+        return ((*core, "control", resource),)
     return tuple((*level.at, "latency") for level in path.memories)
 
 

@@ -20,7 +20,7 @@ from mappers.mapping import Mapping
 from mappers.matmul import Matmul, legal, matmul_cost
 from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
 
-BEAM = 48
+BEAM = 24
 BLOCK = 4
 GAP = 0.005
 

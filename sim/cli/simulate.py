@@ -74,8 +74,6 @@ def simulate(
             print(f"warning: {warning}", file=sys.stderr)
         print_json(run_document(run))
         return
-    from rich.console import Console
+    from sim.report.table import report_console, show_run
 
-    from sim.report.table import show_run
-
-    show_run(run, Console())
+    show_run(run, report_console())

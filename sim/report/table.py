@@ -18,51 +18,56 @@ GROUPS = {
     "move": "copies",
 }
 SHOWN_LIMITS = 4
+WIDTH_WITHOUT_TERMINAL = 140
+COLUMNS = ("op", "each", "total", "share", "bound by", "then", "util.", "energy", "tile")
+
+
+def report_console() -> Console:
+    """The terminal's width, or wide enough for the table where the output is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def show_run(run: Run, console: Console) -> None:
     """Print the whole report."""
-    console.print(Panel(_headline(run), title=f"{run.workload} on {run.design_title}", expand=False))
+    title = f"{run.workload} on {run.design_title}"
+    console.print(Panel(Group(*_headline(run)), title=title, expand=False))
     console.print(_ops_table(run))
     console.print(Group(*_closing(run)))
     for warning in run.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 
-def _headline(run: Run) -> Table:
-    grid = Table.grid(padding=(0, 3))
+def _headline(run: Run) -> list[Text]:
     span = f"batch {run.batch}, {run.tokens} new tokens, context {run.context}"
-    grid.add_row(f"[bold]{run.phase}[/] {span}", f"formats: {run.formats}", f"{run.simulator}")
-    times = [f"latency [bold]{si(run.latency_s, 's')}[/]"]
+    times = [f"[bold]{si(run.latency_s, 's')}[/]"]
     times += [f"TTFT {si(run.ttft_s, 's')}"] if run.ttft_s else []
     times += [f"TPOT {si(run.tpot_s, 's')}"] if run.tpot_s else []
-    grid.add_row(", ".join(times), f"[bold]{run.tokens_per_s:.4g}[/] tokens/s", _money(run))
     area = f"{run.area_mm2:.4g} mm2" if run.area_mm2 else "not given"
-    grid.add_row(
-        f"energy {si(run.energy_j, 'J')}, {si(run.energy_per_token_j, 'J')}/token",
-        f"power {si(run.power_w, 'W')}",
-        f"area {area}",
-    )
+    energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/token"
     fits = "fits" if run.fits else "[red]does not fit[/]"
-    grid.add_row(
-        f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}",
-        f"{fits} {binary(run.memory_bytes)}",
-        f"{run.params:,} parameters",
-    )
-    return grid
+    need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}"
+    rows = {
+        "phase": f"[bold]{run.phase}[/], {span}, formats: {run.formats}, {run.simulator}",
+        "latency": f"{', '.join(times)}, [bold]{run.tokens_per_s:.4g}[/] tokens/s{_money(run)}",
+        "energy": f"{energy}, power {si(run.power_w, 'W')}",
+        "area": area,
+        "memory": f"{need}: {fits} {binary(run.memory_bytes)} ({run.params:,} parameters)",
+    }
+    return [Text.from_markup(f"{key:8} {value}") for key, value in rows.items()]
 
 
 def _money(run: Run) -> str:
     if run.cost_usd is None:
         return ""
-    return f"{run.cost_usd / run.produced_tokens * 1e6:.3g} USD per million tokens"
+    return f", {run.cost_usd / run.produced_tokens * 1e6:.3g} USD per million tokens"
 
 
 def _ops_table(run: Run) -> Table:
     table = Table(header_style="bold", pad_edge=False)
-    for name in ("op", "each", "total", "share", "bound by", "then", "util.", "energy", "tile"):
+    for name in COLUMNS:
         right = name in ("each", "total", "share", "util.", "energy")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "op")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for kind, title in GROUPS.items():
         ops = [op for op in run.ops if op.kind == kind]
         if not ops:

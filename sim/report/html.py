@@ -1,0 +1,328 @@
+"""A Run as one HTML file that needs no network: key figures, roofline, breakdowns, every op.
+
+Figures are plotly JSON (sim/report/figures.py) drawn by the plotly.js that the page carries; the
+page's policy forbids it to load anything. All names from outside are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from sim.report import figures
+from sim.report.quantities import binary, percent, si
+from sim.run import OpRun, Run, Trust
+
+KIND_COLORS = {
+    "calibrated": "#0072B2", "datasheet": "#56B4E9", "derived": "#009E73", "recalled": "#E69F00",
+    "guessed": "#D55E00",
+}  # fmt: skip
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+CSS = """
+:root { --ink: #1c2330; --soft: #5b6473; --paper: #f5f6f8; --card: #fff; --line: #dfe3e9;
+  --warn: #fff4e0; --warn-line: #e69f00; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --soft: #9aa4b2; --paper: #12151a;
+  --card: #1b1f26; --line: #323945; --warn: #33280f; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1240px; padding: 24px 20px 60px; background: var(--paper);
+  color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1 { font-size: 25px; line-height: 1.2; margin: 0 0 4px; }
+h2 { font-size: 18px; line-height: 1.3; margin: 0 0 4px; }
+h3 { font-size: 14px; margin: 14px 0 2px; }
+p { margin: 0 0 10px; max-width: 85ch; } .soft, small { color: var(--soft); }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 18px 20px; margin-top: 18px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 10px;
+  margin: 18px 0 0; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 10px 14px; }
+.tile dt { color: var(--soft); font-size: 13px; } .tile dd { margin: 0; font-size: 21px; }
+.tile small { display: block; font-size: 12.5px; line-height: 1.35; }
+.warning { background: var(--warn); border: 1px solid var(--warn-line); border-radius: 10px;
+  padding: 10px 16px; margin-top: 18px; }
+.split { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); gap: 12px 28px; }
+.split > *, .figure { min-width: 0; }
+.stack { display: flex; height: 16px; border-radius: 4px; overflow: hidden; background: var(--line); }
+.meter { background: var(--line); border-radius: 3px; height: 9px; min-width: 50px; }
+.meter b { display: block; height: 100%; border-radius: 3px; }
+.trust { display: grid; grid-template-columns: 64px 1fr 230px; gap: 8px 14px; align-items: center; }
+.chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }
+.legend span { margin-right: 18px; white-space: nowrap; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; }
+th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre { margin: 4px 0; font-size: 12px; } summary { cursor: pointer; white-space: nowrap; }
+@media (max-width: 760px) { body { padding: 16px 10px 40px; } section { padding: 14px 12px; }
+  .split { grid-template-columns: minmax(0, 1fr); } .trust { grid-template-columns: 1fr; gap: 2px; }
+  .tiles { grid-template-columns: 1fr 1fr; } .tile dd { font-size: 18px; } }
+"""
+SCRIPT = """
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function draw() {
+  const color = name => getComputedStyle(document.documentElement).getPropertyValue(name);
+  const axis = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false };
+  const template = { layout: { xaxis: axis, yaxis: axis, hovermode: "closest", dragmode: false,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", bargap: 0.28,
+    font: { color: color("--ink"), family: getComputedStyle(document.body).fontFamily, size: 12 },
+    hoverlabel: { align: "left" }, legend: { orientation: "h", x: 0, y: 1, yref: "container",
+    yanchor: "top", traceorder: "normal", itemsizing: "constant" } } };
+  for (const data of document.querySelectorAll("script[type='application/json']")) {
+    const figure = JSON.parse(data.textContent);
+    Plotly.react(data.previousElementSibling, figure.data, { ...figure.layout, template },
+      { responsive: true, displaylogo: false, displayModeBar: false });
+  }
+}
+draw();
+dark.addEventListener("change", draw);
+"""
+
+
+def write_html(run: Run, path: Path) -> None:
+    """The report as a file, about 5 MB of which are plotly.js."""
+    path.write_text(html_document(run), encoding="utf-8")
+
+
+def html_document(run: Run) -> str:
+    """The whole page."""
+    from plotly.offline import get_plotlyjs  # slow to import, needed only here
+
+    title = escape(f"{run.workload} {run.phase} on {run.design}")
+    sections = (_header, _trust, _roofline, _latency, _energy, _traffic, _ops)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title} - Tileloom</title><style>{CSS}</style></head><body>\n"
+        + "\n".join(section(run) for section in sections)
+        + "<noscript><p>The figures need JavaScript; the tables do not.</p></noscript>\n"
+        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _header(run: Run) -> str:
+    span = f"batch {run.batch}, {run.tokens} new tokens per sequence, context {run.context}"
+    about = f"{run.simulator} simulation, mapped for {run.objective}, formats: {run.formats}"
+    warnings = "".join(f"<div>{escape(warning)}</div>" for warning in run.warnings)
+    return (
+        f"<header><h1>{escape(run.workload)} on {escape(run.design_title)}</h1>"
+        f"<div><b>{escape(run.phase)}</b>, {span}</div>"
+        f'<div class="soft">{escape(about)}; design {escape(run.design)}</div></header>'
+        + (f'<div class="warning" role="alert"><b>Warning</b>{warnings}</div>' if warnings else "")
+        + f'<dl class="tiles">{"".join(_tile(*tile) for tile in _key_figures(run))}</dl>'
+    )
+
+
+def _tile(name: str, value: str, note: str = "") -> str:
+    return f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{escape(note)}</small></dd></div>'
+
+
+def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
+    """(name, value, note)"""
+    band = run.latency_trust
+    yield "Latency", si(run.latency_s, "s"), f"{si(band.low, 's')} to {si(band.high, 's')}"
+    if run.ttft_s is not None:
+        yield "TTFT", si(run.ttft_s, "s"), "time to first token"
+    if run.tpot_s is not None:
+        yield "TPOT", si(run.tpot_s, "s"), "time per output token"
+    yield "Throughput", f"{run.tokens_per_s:.4g} tokens/s", f"{run.produced_tokens} tokens"
+    yield "Energy", si(run.energy_j, "J"), f"{si(run.energy_per_token_j, 'J')} per token"
+    yield "Power", si(run.power_w, "W"), "average over the run"
+    if run.area_mm2 is not None:
+        yield "Area", f"{run.area_mm2:.4g} mm²", "die"
+    need, fits = run.weight_bytes + run.kv_bytes, "fits" if run.fits else "does not fit"
+    parts = f"weights {binary(run.weight_bytes)}, cache {binary(run.kv_bytes)}"
+    yield "Memory", f"{binary(need)}, {fits}", f"{parts}; capacity {binary(run.memory_bytes)}"
+    if run.cost_usd is not None:
+        per_million = run.cost_usd / run.produced_tokens * 1e6
+        yield "Cost", f"${per_million:.3g} per M tokens", f"${run.cost_usd:.3g} for this run"
+
+
+def _section(title: str, caption: str, body: str) -> str:
+    return f'<section><h2>{title}</h2><p class="soft">{caption}</p>{body}</section>'
+
+
+def _figure(figure: figures.Figure, label: str) -> str:
+    data = json.dumps(figure, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    height = f'style="height:{figure["layout"]["height"]}px"'
+    return (
+        f'<div class="figure" role="img" aria-label="{escape(label)}" {height}></div>'
+        f'<script type="application/json">{data}</script>'
+    )
+
+
+def _trust(run: Run) -> str:
+    totals = {"latency": (run.latency_trust, "s"), "energy": (run.energy_trust, "J")}
+    rows = "".join(_trust_row(name, trust, unit) for name, (trust, unit) in totals.items())
+    if run.area_trust:
+        rows += _trust_row("area", run.area_trust, "mm²")
+    legend = "".join(f"<span>{_chip(color)}{kind}</span>" for kind, color in KIND_COLORS.items())
+    caption = (
+        "What the totals rest on: the share of each that stands on a kind of number, by the least "
+        "trusted number involved. The band is the uncertainty of those numbers alone; errors of "
+        "the model's formulas come on top."
+    )
+    body = f'<div class="trust">{rows}</div><p class="legend soft">{legend}</p>'
+    return _section("How far to trust these figures", caption, body)
+
+
+def _trust_row(name: str, trust: Trust, unit: str) -> str:
+    parts = "".join(
+        f'<div style="width:{100 * share:.3f}%;background:{KIND_COLORS.get(kind, figures.GREY)}" '
+        f'title="{escape(kind)} {percent(share)}"></div>'
+        for kind, share in trust.shares.items()
+    )
+    number = (lambda v: f"{v:.4g} mm²") if unit == "mm²" else (lambda v: si(v, unit))
+    half = (trust.high - trust.low) / (trust.high + trust.low)
+    band = f"{number(trust.low)} to {number(trust.high)} (±{percent(half)})"
+    shares = ", ".join(f"{escape(k)} {percent(s)}" for k, s in trust.shares.items() if s >= 0.0005)
+    return f'<b>{name}</b><div><div class="stack">{parts}</div><small>{shares}</small></div>{band}'
+
+
+def _roofline(run: Run) -> str:
+    drawn = [op for op, _, _ in figures.on_roofline(run)]
+    others = [(op.name, op.count * op.latency_s) for op in run.ops if op not in drawn]
+    rest = sum(seconds for _, seconds in others)
+    listed = ", ".join(
+        f"{escape(name)} {percent(s / run.latency_s)}"
+        for name, s in sorted(others, key=lambda o: -o[1])
+    )
+    aside = (
+        f"<p><b>Not drawn:</b> {len(others)} ops that multiply nothing or move nothing at the "
+        f"outermost memory, {si(rest, 's')} or {percent(rest / run.latency_s)} of the latency. "
+        f'<span class="soft">{listed}</span></p>'
+    )
+    caption = (
+        "One point per op with multiplications, its size the share of the latency. Solid: the "
+        "outermost memory's bandwidth and the peak of the multipliers; dotted: memories nearer by, "
+        "the limit if the same bytes came from there. A request's decode ops are diamonds."
+    )
+    figure = _figure(figures.roofline(run), "roofline") if drawn else ""
+    return _section("Roofline: how close ops come to the machine's limits", caption, figure + aside)
+
+
+def _latency(run: Run) -> str:
+    first = run.limits[0]
+    title = (
+        f"Where the time goes: {percent(first.exposed_s / run.latency_s)} of {si(run.latency_s, 's')} "
+        f"is spent waiting for {escape(first.resource)}"
+    )
+    caption = "Each op's latency by the resource waited for, in order of execution."
+    colors, whole = figures.resource_colors(run), run.latency_s
+    rows = [
+        [_name(x.resource, colors), _meter(x.exposed_s / whole, colors[x.resource]),
+         si(x.exposed_s, "s"), percent(x.exposed_s / whole), percent(x.saves_s / whole)]
+        for x in run.limits
+    ]  # fmt: skip
+    table = "<h3>What each resource costs</h3>" + _table(
+        ["waited for", "", "time", "share", "removing this bound saves"], rows, numbers=(2, 3, 4)
+    )
+    note = '<p class="soft">Removing a bound saves less than it costs: the next one takes over.</p>'
+    panels = _panels(run, lambda op: op.exposed_s, "s")
+    return _section(
+        title, caption, f'<div class="split"><div>{panels}</div><div>{table}{note}</div></div>'
+    )
+
+
+def _panels(run: Run, parts: figures.Parts, unit: str) -> str:
+    colors, phases = figures.resource_colors(run), figures.panels(run)
+    body = ""
+    for phase, ops in phases.items():
+        total = si(sum(figures.totals(ops, parts).values()), unit)
+        body += f"<h3>{escape(phase)}: {total}</h3>" if len(phases) > 1 else ""
+        body += _figure(figures.bars(ops, parts, unit, colors), f"{phase}: {total} by op")
+    return body
+
+
+def _energy(run: Run) -> str:
+    spent = figures.totals(run.ops, lambda op: op.energy_by_j)
+    ranked = sorted(spent.items(), key=lambda item: -item[1])
+    colors, whole = figures.resource_colors(run), run.energy_j
+    title = (
+        f"Where the energy goes: {percent(ranked[0][1] / whole)} of {si(whole, 'J')} "
+        f"is {escape(ranked[0][0])}"
+    )
+    caption = "Each op's energy by memory level and engine; static is the power of an idle chip."
+    rows = [
+        [_name(name, colors), _meter(j / whole, colors[name]), si(j, "J"), percent(j / whole)]
+        for name, j in ranked
+    ]
+    table = "<h3>What each part spends</h3>" + _table(
+        ["spent in", "", "energy", "share"], rows, (2, 3)
+    )
+    panels = _panels(run, lambda op: op.energy_by_j, "J")
+    return _section(
+        title, caption, f'<div class="split"><div>{panels}</div><div>{table}</div></div>'
+    )
+
+
+def _traffic(run: Run) -> str:
+    caption = (
+        "All bytes read and written at each level, outermost first, by operand; hatched is written. "
+        "The bars are shares of the level's bytes: nearer levels move far more of them."
+    )
+    return _section(
+        "What moves through each memory", caption, _figure(figures.traffic(run), "traffic")
+    )
+
+
+def _ops(run: Run) -> str:
+    head = ["op", "kind", "count", "each", "total", "share", "bound by", "then", "utilization",
+            "energy", "variant", "tile and mapping"]  # fmt: skip
+    colors = figures.resource_colors(run)
+    rows = [_op_row(op, run, colors) for op in run.ops]
+    caption = "In order of execution; utilization is of the op's cores' peak, energy the total."
+    return _section("Every op", caption, _table(head, rows, numbers=(2, 3, 4, 5, 8, 9)))
+
+
+def _op_row(op: OpRun, run: Run, colors: dict[str, str]) -> list[str]:
+    total = op.count * op.latency_s
+    fused = f"<br><small>with {escape(', '.join(op.fused))}</small>" if op.fused else ""
+    instead = "".join(
+        f"<br><small>{escape(v)} {si(s, 's')}</small>" for v, s in op.instead_s.items()
+    )
+    mapping = (
+        f"<details><summary>{escape(op.tile)}</summary><pre>{_mapping(op.mapping)}</pre></details>"
+    )
+    return [
+        escape(op.name) + fused, f"{escape(op.kind)}<br><small>{escape(op.cores)}</small>",
+        str(op.count), si(op.latency_s, "s"), si(total, "s"), percent(total / run.latency_s),
+        _name(op.bound_by, colors), _name(op.next_bound, colors), percent(op.utilization),
+        si(op.count * op.energy_j, "J"), escape(op.variant) + instead, mapping,
+    ]  # fmt: skip
+
+
+def _mapping(mapping: Any) -> str:
+    """A line per memory level of a matrix multiplication, otherwise a line per choice."""
+    lines = (
+        mapping if isinstance(mapping, list) else [{k: v} for k, v in dict(mapping or {}).items()]
+    )
+    return escape("\n".join(json.dumps(x, default=str).strip("{}").replace('"', "") for x in lines))
+
+
+def _table(head: list[str], rows: list[list[str]], numbers: tuple[int, ...]) -> str:
+    """Cells are HTML; columns in `numbers` are aligned right."""
+
+    def cells(tag: str, row: list[str]) -> str:
+        kind = [' class="n"' if at in numbers else "" for at in range(len(row))]
+        return "".join(f"<{tag}{k}>{cell}</{tag}>" for k, cell in zip(kind, row, strict=True))
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{cells("th", head)}</tr>{body}</table></div>'
+
+
+def _chip(color: str) -> str:
+    return f'<i class="chip" style="background:{color}"></i>'
+
+
+def _name(resource: str, colors: dict[str, str]) -> str:
+    return f"{_chip(colors.get(resource, figures.GREY))}{escape(resource)}"
+
+
+def _meter(share: float, color: str) -> str:
+    return f'<div class="meter"><b style="width:{100 * share:.2f}%;background:{color}"></b></div>'

@@ -1,6 +1,7 @@
 """Memory levels: what holds data, how fast it moves and what a bit costs.
 
-Time to move x bytes through one instance: x / (bandwidth * efficiency), reads and writes sharing one
+Time to move x bytes through one instance: x / (bandwidth * efficiency), reads and writes sharing
+one
 `bandwidth`, or each with its own. A run of r contiguous bytes moves ceil(r / granularity) whole
 granules, so short runs fetch more than they use.
 Sources of the form: Jacob, Ng, Wang, "Memory Systems", ch. 7 and 11 (bursts).

@@ -1,17 +1,18 @@
 """The way of data from the outermost memory to one kind of core, as numbers ready for formulas.
 
 Bandwidths are achievable ones (times efficiency) in bytes per second of one instance; energies are
-per byte. `instances` counts the chip's. Every level remembers the key path it was read from, so that
-a result can say which numbers it rests on. The last level is the engines' own registers: it stores
-nothing, and its instances are the matrix engines.
+per byte. `instances` counts the chip's. Every level remembers the key path it was read from, so
+that a result can say which numbers it rests on. The last level is the engines' own registers: it
+stores nothing, and its instances are the matrix engines.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accel_models.design import Control, Core, Design, PathKey
-from accel_models.engines.pe import Datapath, choose_datapath
+from accel_models.engines.blocks import Simd
+from accel_models.engines.pe import PE, Datapath, Pair, choose_datapath
 from accel_models.engines.tile import Engine
 from accel_models.engines.vector import VectorEngine
 from accel_models.memory import Memory
@@ -65,6 +66,7 @@ class Path:
     levels: tuple[Level, ...]
     first_core: int
     by_name: dict[str, Level] = field(default_factory=dict)
+    runs_on: str = "matrix"  # which engine does the MACs
 
     @property
     def engine(self) -> Engine:
@@ -91,6 +93,29 @@ class Path:
         """The engine's pair for these operands. Raises DesignError if it has none."""
         where = f"{self.design.name}: {self.name}"
         return choose_datapath(self.engine.pe, weight, activation, where)
+
+    def on_vector_engine(self) -> Path:
+        """The same path with the vector engine doing the MACs: a multiply and an add each, in
+        fp32."""
+        rates = self.vector.ops_per_cycle
+        each = 1 / (1 / rates.mul + 1 / rates.add)
+        pair = Pair.model_construct(
+            macs_per_cycle=1.0, accumulate="fp32", energy=2 * self.vector.energy
+        )
+        engine = Simd.model_construct(
+            count=self.vector.count,
+            lanes=max(1, int(each)),
+            pipeline=1,
+            pe=PE.model_construct(formats={"fp32": pair}),
+        )
+        shared = [level for level in self.memories if level.instances <= self.cores]
+        engines = Level(ENGINE, ("cores", self.name, "vector"), self.cores * self.vector.count)
+        return replace(
+            self,
+            core=self.core.model_copy(update={"matrix": engine}),
+            levels=(*shared, engines),
+            runs_on="vector",
+        )
 
     def peak_macs_per_s(self, pair: Datapath) -> float:
         """All engines of all cores, full, in this format pair."""
@@ -130,7 +155,10 @@ def memory_path(design: Design, core_name: str) -> Path:
 
 def _level(name: str, at: PathKey, memory: Memory, instances: int, clock: float) -> Level:
     shared = memory.bandwidth is not None
-    read, write = memory.bandwidth or memory.read_bandwidth, memory.bandwidth or memory.write_bandwidth
+    read, write = (
+        memory.bandwidth or memory.read_bandwidth,
+        memory.bandwidth or memory.write_bandwidth,
+    )
     if read is None or write is None:
         raise DesignError(f"{'.'.join(at)}: no bandwidth")
     return Level(

@@ -56,7 +56,9 @@ _EXAMPLES = {
     "price": "15000 USD",
     "price per hour": "2.5 USD/h",
 }
-_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.?inf|\.?nan)\s*(.*?)\s*")
+_NUMBER = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.?inf|\.?nan)\s*(.*?)\s*"
+)
 _PER_CYCLE = {"B/cycle": 1.0, "B/clk": 1.0}
 
 

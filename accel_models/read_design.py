@@ -1,7 +1,7 @@
 """A YAML file to a Design: `extends` merged, every error with its file, line and key path.
 
-`extends: other` starts from that design; mappings merge key by key, anything else is replaced. In an
-overriding block a plain `source:` covers the keys that the block itself sets, and no others.
+`extends: other` starts from that design; mappings merge key by key, anything else is replaced. In
+an overriding block a plain `source:` covers the keys that the block itself sets, and no others.
 """
 
 from __future__ import annotations

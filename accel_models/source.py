@@ -1,11 +1,12 @@
 """Where a number comes from, and how far it may be off.
 
 A `source:` is written `<kind>: <text>` or `<kind> ±<n>%: <text>`. Kinds, most to least trusted:
-calibrated (fitted to measurements of this device), datasheet (the maker's document), paper (measured
-or synthesized by others), derived (computed from other numbers, the text says how), recalled (from
-memory, unchecked), guess. Without its own ± a number's half-width is the kind's in UNCERTAINTY: a
-convention of this project, not a measurement. A run's band is the first-order combination of the
-independent half-widths (JCGM 100:2008 "GUM", eq. 10), each weighted by the share resting on it.
+calibrated (fitted to measurements of this device), datasheet (the maker's document), paper
+(measured or synthesized by others), derived (computed from other numbers, the text says how),
+recalled (from memory, unchecked), guess. Without its own ± a number's half-width is the kind's in
+UNCERTAINTY: a convention of this project, not a measurement. A run's band is the first-order
+combination of the independent half-widths (JCGM 100:2008 "GUM", eq. 10), each weighted by the
+share resting on it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
-"""The arithmetic of the datapaths: number formats and reference kernels. Imports no other folder."""
+"""The arithmetic of the datapaths: number formats and reference kernels. Imports no other
+folder."""

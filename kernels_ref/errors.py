@@ -1,4 +1,5 @@
-"""The one exception that means: the user made a mistake, and the message says what would be right."""
+"""The one exception that means: the user made a mistake, and the message says what would be
+right."""
 
 
 class UserError(Exception):

@@ -54,7 +54,8 @@ class Format:
         return self.bits + Fraction(self.scale_bits + self.zero_bits, self.group)
 
     def storage_bits(self, elements: int, channel_length: int) -> int:
-        """Bits of `elements` laid out in channels of `channel_length`, every scale and zero counted.
+        """Bits of `elements` laid out in channels of `channel_length`, every scale and zero
+        counted.
 
         A channel's last group may be partial and still carries whole metadata.
         """

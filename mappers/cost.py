@@ -1,14 +1,17 @@
-"""The one definition of what an operation takes: service times of every resource, and how they overlap.
+"""The one definition of what an operation takes: service times of every resource, and how they
+overlap.
 
-For any op, with T_r the busy time of resource r (a memory level, the matrix or the vector engine, the
-power supply) over the whole op:
+For any op, with T_r the busy time of resource r (a memory level, the matrix or the vector engine,
+the power supply) over the whole op:
 
-    latency = launch + access latency + sync + prologue + max_r (T_r - head_r - tail_r) + serial + epilogue
+    latency = launch + access latency + sync + prologue + max_r (T_r - head_r - tail_r) + serial +
+    epilogue
 
-The first step's loads (head_r of each level) have nothing to overlap with, so they add their largest,
-the prologue; the last step's stores likewise (tail_r, epilogue). `serial` is what may not overlap:
-the fill of single-buffered levels. Power is a resource: dynamic energy over (limit - static), the
-time over which the board may spend it. Hence max_r T_r <= latency <= launch + access + sync + sum_r T_r.
+The first step's loads (head_r of each level) have nothing to overlap with, so they add their
+largest, the prologue; the last step's stores likewise (tail_r, epilogue). `serial` is what may not
+overlap: the fill of single-buffered levels. Power is a resource: dynamic energy over (limit -
+static), the time over which the board may spend it. Hence max_r T_r <= latency <= launch + access
++ sync + sum_r T_r.
 
     energy = sum of bytes * energy per byte + MACs * energy + vector ops * energy + static * latency
 
@@ -70,7 +73,8 @@ class Cost:
         return max(self.bounds().items(), key=lambda item: item[1])[0]
 
     def bounds(self) -> dict[str, float]:
-        """Seconds of every resource, and of what nothing overlaps: launch (with access) and sync."""
+        """Seconds of every resource, and of what nothing overlaps: launch (with access) and
+        sync."""
         fixed = {
             "launch": self.exposed["launch"] + self.exposed["access"],
             "sync": self.exposed["sync"],
@@ -93,6 +97,7 @@ def largest(values: list[Number]) -> Number:
 
 def compose(work: Work, path: Path) -> Cost:
     """Latency and energy of `work` on `path` by the formulas above."""
+    work = _one_vector_engine(work) if path.runs_on == "vector" else work
     dynamic = sum(work.joules.values())
     power = path.design.power
     busy = work.busy | {"power": dynamic / (power.limit - power.static)}
@@ -113,7 +118,23 @@ def compose(work: Work, path: Path) -> Cost:
     exposed = fixed | phases
     latency = sum(exposed.values())
     static = power.static * latency
-    return Cost(latency, dynamic + static, replace(work, busy=busy), exposed, work.joules | {"static": static})
+    return Cost(
+        latency,
+        dynamic + static,
+        replace(work, busy=busy),
+        exposed,
+        work.joules | {"static": static},
+    )
+
+
+def _one_vector_engine(work: Work) -> Work:
+    """MACs on the vector engine take turns with its other work."""
+
+    def merged(parts: dict[str, Number]) -> dict[str, Number]:
+        rest = {name: value for name, value in parts.items() if name != "matrix"}
+        return rest | {"vector": parts.get("vector", 0.0) + parts.get("matrix", 0.0)}
+
+    return replace(work, busy=merged(work.busy), joules=merged(work.joules))
 
 
 def in_sequence(costs: list[Cost]) -> Cost:

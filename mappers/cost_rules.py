@@ -15,7 +15,7 @@ from typing import Any
 from accel_models.engines.pe import Datapath
 from accel_models.path import Path
 from accel_models.reader import DesignError
-from kernels_ref.formats import get_format
+from kernels_ref.formats import Format, get_format
 from mappers.cost import Cost, in_sequence
 from mappers.flash import Flash, flash_cost, flash_tiles
 from mappers.mapping import Mapping, describe_tile
@@ -35,6 +35,7 @@ class Context:
     graph: Graph
     path: Path
     objective: str
+    vector_macs: bool = False  # may MACs that no PE takes run on the vector engine?
     found: dict[Any, Mapping] = field(default_factory=dict)
 
 
@@ -51,28 +52,39 @@ def _value(cost: Cost, objective: str) -> tuple[float, float]:
     return float(a), float(b)
 
 
+def _datapath(context: Context, weight: Format, activation: Format) -> tuple[Path, Datapath]:
+    """The engine's pair; where no PE takes these formats, perhaps the vector engine's."""
+    try:
+        return context.path, context.path.datapath(weight, activation)
+    except DesignError:
+        if not context.vector_macs:
+            raise
+        path = context.path.on_vector_engine()
+        return path, path.datapath(weight, activation)
+
+
 def _pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:
+    if path.runs_on == "vector":
+        return (("cores", path.name, "vector", "ops_per_cycle"),)
     at = ("cores", path.name, "matrix", "pe", "formats", pair.key)
     return ((*at, "macs_per_cycle"),)
 
 
-def _searched(problem: Matmul, context: Context, what: str) -> tuple[Mapping, Cost]:
+def _searched(problem: Matmul, path: Path, context: Context, what: str) -> tuple[Mapping, Cost]:
     """The best mapping and its cost. Raises DesignError if no tile fits."""
-    path, bare = context.path, replace(problem, epilogue_ops={}, epilogue_bytes=0.0)
-    key = bare.key()
+    bare = replace(problem, epilogue_ops={}, epilogue_bytes=0.0)
+    key = (path.runs_on, bare.key())
     if key in context.found:
         return context.found[key], matmul_cost(problem, context.found[key], path)
-    best = None
-    for best in exhaustive(bare, path, context.objective):
-        pass
-    if best is None:
+    candidates = list(exhaustive(bare, path, context.objective))
+    if not candidates:
         smallest = " x ".join(str(g) for g in path.engine.geometry(1))
         raise DesignError(
             f"{path.design.name}: {path.name}: {what}: no tile fits the memories, "
             f"not even the engine's own {smallest}; enlarge the innermost ones"
         )
-    context.found[key] = best.mapping
-    return best.mapping, matmul_cost(problem, best.mapping, path)
+    mapping = context.found[key] = candidates[-1].mapping
+    return mapping, matmul_cost(problem, mapping, path)
 
 
 def _epilogue(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[dict[str, float], float]:
@@ -89,10 +101,10 @@ def _epilogue(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[dict[str,
 
 def plan_einsum(op: Einsum, epilogue: tuple[Op, ...], context: Context) -> Plan:
     """The searched mapping; a fused epilogue replaces the output and adds its operands."""
-    graph, path = context.graph, context.path
+    graph = context.graph
     a, b = (graph.tensors[t] for t in op.inputs[:2])
     out = graph.tensors[(epilogue[-1] if epilogue else op).output]
-    pair = path.datapath(b.format, a.format)
+    path, pair = _datapath(context, b.format, a.format)
     work, extra = _epilogue(op, epilogue, graph)
     if len(op.inputs) == 3:
         extra += graph.tensors[op.inputs[2]].bytes
@@ -107,7 +119,7 @@ def plan_einsum(op: Einsum, epilogue: tuple[Op, ...], context: Context) -> Plan:
         extra,
         shared_weight=b.kind in ("weight", "table"),
     )
-    mapping, cost = _searched(problem, context, op.name)
+    mapping, cost = _searched(problem, path, context, op.name)
     return Plan(
         path,
         cost,
@@ -121,11 +133,17 @@ def plan_einsum(op: Einsum, epilogue: tuple[Op, ...], context: Context) -> Plan:
 
 def plan_attention(op: Attention, epilogue: tuple[Op, ...], context: Context) -> Plan:
     """In one pass where a tile fits, or in three steps through memory: whichever is better."""
-    graph, path, objective = context.graph, context.path, context.objective
+    graph, objective = context.graph, context.objective
     q, k, v = (graph.tensors[t] for t in op.inputs)
     out = graph.tensors[op.output]
-    qk = path.datapath(k.format, q.format)
-    pv = path.datapath(v.format, out.format)
+    path, qk = _datapath(context, k.format, q.format)
+    other, pv = _datapath(context, v.format, out.format)
+    if other.runs_on != path.runs_on:
+        raise DesignError(
+            f"{path.design.name}: {path.name}: {op.name}: its PEs multiply only one of "
+            f"{q.format.element} queries by {k.format.element} keys and {out.format.element} "
+            f"probabilities by {v.format.element} values; choose others with --formats and --kv"
+        )
     flash = Flash(
         op,
         per_element(q),
@@ -145,7 +163,7 @@ def plan_attention(op: Attention, epilogue: tuple[Op, ...], context: Context) ->
             shape = f"q{tile.tm} kv{tile.ts}"
             shape += f" split-kv {tile.splits}" if tile.splits > 1 else ""
             options["fused"] = cost, shape, tile.describe()
-    steps, mapping = _three_steps(flash, context)
+    steps, mapping = _three_steps(flash, path, context)
     options["unfused"] = in_sequence(steps), "QK, softmax, PV", mapping
     variant = min(options, key=lambda name: _value(options[name][0], objective))
     cost, shape, described = options[variant]
@@ -162,19 +180,27 @@ def plan_attention(op: Attention, epilogue: tuple[Op, ...], context: Context) ->
     )
 
 
-def _three_steps(flash: Flash, context: Context) -> tuple[list[Cost], Any]:
+def _three_steps(flash: Flash, path: Path, context: Context) -> tuple[list[Cost], Any]:
     """Scores to memory, softmax over them, times the values. The whole square is computed."""
     op = flash.op
     heads, rows = op.batch * op.kv_heads, op.group * op.q_len
     scores = heads * rows * op.kv_len
     qk = Matmul(
         {"b": heads, "m": rows, "n": op.kv_len, "k": op.head_dim},
-        flash.qk, flash.q_bytes, flash.k_bytes, flash.o_bytes, flash.partial_bytes,
+        flash.qk,
+        flash.q_bytes,
+        flash.k_bytes,
+        flash.o_bytes,
+        flash.partial_bytes,
         shared_weight=False,
     )
     pv = Matmul(
         {"b": heads, "m": rows, "n": op.v_head_dim, "k": op.kv_len},
-        flash.pv, flash.o_bytes, flash.v_bytes, flash.o_bytes, flash.partial_bytes,
+        flash.pv,
+        flash.o_bytes,
+        flash.v_bytes,
+        flash.o_bytes,
+        flash.partial_bytes,
         shared_weight=False,
     )
     softmax = Stream(
@@ -185,10 +211,10 @@ def _three_steps(flash: Flash, context: Context) -> tuple[list[Cost], Any]:
         softmax_ops(scores, op.softcap) | {"mul": 2 * scores},
         reduction=True,
     )
-    first, first_cost = _searched(qk, context, f"{op.name}: QK")
-    last, last_cost = _searched(pv, context, f"{op.name}: PV")
+    first, first_cost = _searched(qk, path, context, f"{op.name}: QK")
+    last, last_cost = _searched(pv, path, context, f"{op.name}: PV")
     mapping = {"qk": first.describe(), "pv": last.describe()}
-    return [first_cost, stream_cost(softmax, context.path), last_cost], mapping
+    return [first_cost, stream_cost(softmax, path), last_cost], mapping
 
 
 def plan_vector(op: Vector, epilogue: tuple[Op, ...], context: Context) -> Plan:

@@ -5,11 +5,12 @@ and key head, against its visible keys in tiles of `ts`, or one of `splits` shar
 FlashAttention-2, arXiv 2307.08691, alg. 1; split keys as in Flash-Decoding, combined by a second
 pass). Tiles that the mask hides are skipped. Per key tile and job:
 
-    matrix: Q K^T (tm x ts x d) and P V (tm x dv x ts);  vector: softmax of tm x ts, rescaling of tm x dv
+    matrix: Q K^T (tm x ts x d) and P V (tm x dv x ts);  vector: softmax of tm x ts, rescaling of
+    tm x dv
 
 Jobs are dealt longest first, a round per core; a core's resources overlap between tiles. Keys and
-values come from the outermost memory once if those of the heads in flight fit the shared memory, else
-once for every round of query tiles.
+values come from the outermost memory once if those of the heads in flight fit the shared memory,
+else once for every round of query tiles.
 Not modeled: warps specialized by role, exp emulated in multiply-adds, paged cache look-ups.
 """
 
@@ -95,7 +96,8 @@ def _fits(flash: Flash, path: Path, tm: int, ts: int) -> bool:
 
 
 def _home(operand: str, path: Path) -> Level:
-    """Where an operand's tile stays: the largest memory of a core that keeps it, else the chip's."""
+    """Where an operand's tile stays: the largest memory of a core that keeps it, else the
+    chip's."""
     own = [m for m in path.memories[path.first_core :] if operand in m.keeps]
     if own:
         return max(own, key=lambda m: m.capacity * m.instances)
@@ -135,9 +137,7 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     joules["vector"] = vector_joules(vector, path)
     sync = 2 * busiest * (path.control.sync or 0.0)
     launches = 2 if tile.splits > 1 else 1
-    return compose(
-        Work(busy, head, tail, joules, traffic, sync_s=sync, launches=launches), path
-    )
+    return compose(Work(busy, head, tail, joules, traffic, sync_s=sync, launches=launches), path)
 
 
 def _key_tiles(op: Attention, tile: FlashTile) -> np.ndarray:
@@ -178,7 +178,7 @@ def _vector_work(flash: Flash, tile: FlashTile, total: float, jobs: int) -> dict
     work["mul"] += total * tile.tm * op.v_head_dim
     work["exp"] += total * tile.tm
     work["rsqrt"] = work.get("rsqrt", 0.0) + jobs * tile.tm
-    converted = (flash.qk.convert_weight * op.head_dim + flash.pv.convert_weight * op.v_head_dim)
+    converted = flash.qk.convert_weight * op.head_dim + flash.pv.convert_weight * op.v_head_dim
     work["convert"] += total * tile.ts * converted
     if tile.splits > 1:
         work["mul"] += jobs * tile.tm * op.v_head_dim
@@ -245,7 +245,9 @@ def _core_traffic(
         words = path.engine.operand_words(matmul)
         read = total * float(words.output_read) * flash.partial_bytes
         written = total * float(words.output_write) * flash.partial_bytes
-        add_traffic(traffic, a_home.name, "activation", total * float(words.activation) * a_bytes, 0.0)
+        add_traffic(
+            traffic, a_home.name, "activation", total * float(words.activation) * a_bytes, 0.0
+        )
         add_traffic(traffic, feeding.name, "weight", total * float(words.weight) * b_bytes, 0.0)
         add_traffic(traffic, sums.name, "output", read, written)
     scores = total * tile.tm * tile.ts

@@ -1,8 +1,8 @@
 """A graph onto a design: every op's mapping, what is fused, which cores run it.
 
-Each op goes to the kind of cores that does it best. An elementwise op whose input is produced by the op
-before it and read by nobody else may ride in that op's epilogue; it does if the two together cost less
-than apart. Identical ops are planned once.
+Each op goes to the kind of cores that does it best. An elementwise op whose input is produced by
+the op before it and read by nobody else may ride in that op's epilogue; it does if the two
+together cost less than apart. Identical ops are planned once.
 Not modeled: kinds of cores working on different ops at the same time; fusion across reductions.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from accel_models.design import Design
+from accel_models.engines.pe import takes
 from accel_models.path import Path, memory_path
 from accel_models.reader import DesignError
 from mappers.cost_rules import COST_RULES, Context, signature
@@ -75,12 +76,32 @@ def _followers(graph: Graph, index: int) -> list[Op]:
     return found
 
 
+def _takes_some(graph: Graph, path: Path) -> bool:
+    """Can the matrix engine do any of the graph's multiplications?
+
+    Then the vector engine may do the others (the attention of an integer-only array, say); where it
+    can do none, the formats are the wrong ones for the design and the user should hear so.
+    """
+    for node in graph:
+        if node.op.kind == "einsum":
+            a, b = (graph.tensors[t].format for t in node.op.inputs[:2])
+            if takes(path.engine.pe, b, a):
+                return True
+    return False
+
+
 class _Planner:
     """Plans already made, so that identical ops are planned once."""
 
     def __init__(self, graph: Graph, paths: list[Path], objective: str, memo: Memo) -> None:
         self.contexts = [
-            Context(graph, path, objective, memo.setdefault((path.name, objective), {}))
+            Context(
+                graph,
+                path,
+                objective,
+                _takes_some(graph, path),
+                memo.setdefault((path.name, objective), {}),
+            )
             for path in paths
         ]
         self.graph, self.objective = graph, objective
@@ -108,7 +129,9 @@ class _Planner:
     def _search(self, op: Op, epilogue: tuple[Op, ...]) -> Plan:
         if op.kind not in COST_RULES:
             known = ", ".join(COST_RULES)
-            raise DesignError(f"{op.name}: no cost rule for ops of kind '{op.kind}'; known: {known}")
+            raise DesignError(
+                f"{op.name}: no cost rule for ops of kind '{op.kind}'; known: {known}"
+            )
         plans, problems = [], []
         for context in self.contexts:
             try:

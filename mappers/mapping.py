@@ -1,7 +1,8 @@
 """Where each tile of a matrix multiplication lies, level by level.
 
 Level 0 is the outermost memory and holds the whole problem. At every level below, an instance holds
-`tile`; the parent's tile is split over `spatial` instances per rank and stepped through by the loops
+`tile`; the parent's tile is split over `spatial` instances per rank and stepped through by the
+loops
 `order` (outermost first), all loops of one level inside those of the level above. Tiles nest
 aligned: a parent's tile is a multiple of its child's, or the whole extent, so tiles are ragged only
 at the problem's edge. Sizes may be numpy arrays: then a Mapping stands for many at once.

@@ -1,16 +1,16 @@
 """A matrix multiplication's work under a mapping: traffic, engine cycles, conversions, epilogue.
 
-Traffic by `mappers.reuse`; each level is charged with what its children read from and write to it and
-with what it is filled with. Partial sums that leave an instance travel at the accumulator's width,
-written every time and read back all but the first. Engine cycles are the busiest core's
+Traffic by `mappers.reuse`; each level is charged with what its children read from and write to it
+and with what it is filled with. Partial sums that leave an instance travel at the accumulator's
+width, written every time and read back all but the first. Engine cycles are the busiest core's
 `engine.service` over its tiles, full and ragged ones counted apart; with `dispatch: dynamic` the
 output tiles are dealt to cores as they fall free, so
 
     steps = ceil(output tiles * k splits / cores)             (wave quantization)
 
 and every wave lasts as long as a full tile. Weights are stored in the order they are read; rows of
-activations shorter than a memory's granularity fetch whole granules. An operand the PE cannot take is
-converted by the vector engine each time it enters a core.
+activations shorter than a memory's granularity fetch whole granules. An operand the PE cannot take
+is converted by the vector engine each time it enters a core.
 Not modeled: several output tiles in flight on one core; the order of tiles within a wave.
 """
 
@@ -125,7 +125,8 @@ def _load_latency(problem: Matmul, mapping: Mapping, path: Path) -> Number:
 def legal(
     problem: Matmul, mapping: Mapping, path: Path, undecided: frozenset[int] = frozenset()
 ) -> Number:
-    """True where every tile fits its memory (`undecided` levels aside) and every split its fan-out."""
+    """True where every tile fits its memory (`undecided` levels aside) and every split its
+    fan-out."""
     fits: Number = True
     for i, level in enumerate(path.levels[1:], start=1):
         here = mapping.levels[i]
@@ -282,9 +283,7 @@ def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest)
     return whole_granules(run * problem.bytes_per_element(operand), granularity)
 
 
-def _into_engine(
-    operand: str, source: int, problem: Matmul, nest: Nest, traffic: Traffic
-) -> None:
+def _into_engine(operand: str, source: int, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
     """What the engine reads and writes at the innermost level that keeps the operand."""
     tile, last, pair = nest.mapping.levels[-1].tile, len(nest.path.levels) - 1, problem.datapath
     words = nest.path.engine.operand_words(

@@ -25,7 +25,7 @@ class Plan:
     mapping: Any
     peak_per_s: float  # of the engine that does the op's work, in its units per second
     work: float  # in those units, so utilization = work / (latency * peak)
-    variant: str = ""
+    variant: str = ""  # for attention, fused or unfused
     instead: dict[str, float] = field(default_factory=dict)  # latency of the variants not taken
     rests_on: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 

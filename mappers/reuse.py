@@ -6,9 +6,10 @@ Timeloop, ISPASS 2019, sec. V-B). Over the whole execution an operand moves
     elements = (product of its ranks' extents) * (product over its other ranks of c_r)
 
 c_r counting the steps of rank r through the deepest level whose r-loop lies outside the innermost
-relevant loop with more than one trip, and the copies made by spatial splits further in. Because tiles
-partition each rank (ragged edges included), the first factor is exact; counts of steps are exact
-for aligned nesting. Not modeled: reuse that exists only in a ragged edge tile; caches' conflict misses.
+relevant loop with more than one trip, and the copies made by spatial splits further in. Because
+tiles partition each rank (ragged edges included), the first factor is exact; counts of steps are
+exact for aligned nesting. Not modeled: reuse that exists only in a ragged edge tile; caches'
+conflict misses.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
 
 @dataclass(frozen=True)
 class Nest:
-    """A mapping's loops over a problem, and counts that several formulas ask for (kept once made)."""
+    """A mapping's loops over a problem, and counts that several formulas ask for (kept once
+    made)."""
 
     mapping: Mapping
     path: Path

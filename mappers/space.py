@@ -1,13 +1,13 @@
 """The mappings that the search considers for a matrix multiplication on a path.
 
-Tiles are chosen at the levels that hold all of an instance's data (`own` levels); levels that follow
-from them are derived: a level of the same instances that keeps other operands has the same tile; a
-level inside each engine has the engine's share; a core's registers hold the block that reads least.
-Menus per rank: the engine's block times powers of
+Tiles are chosen at the levels that hold all of an instance's data (`own` levels); levels that
+follow from them are derived: a level of the same instances that keeps other operands has the same
+tile; a level inside each engine has the engine's share; a core's registers hold the block that
+reads least. Menus per rank: the engine's block times powers of
 two, or the whole extent; further out, the inner tile times how it is spread times powers of two, or
-the whole. Splits over cores: every count of a menu along m, the rest along n, with batch and k splits.
-Loop orders: which rank is innermost (the other two orders of a level are reached when one of its
-loops has a single trip).
+the whole. Splits over cores: every count of a menu along m, the rest along n, with batch and k
+splits. Loop orders: which rank is innermost (the other two orders of a level are reached when one
+of its loops has a single trip).
 Not in the space: tiles that are no power-of-two multiples, keeping fewer operands than a level may.
 """
 
@@ -33,7 +33,8 @@ Sizes = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Rows:
-    """Many partial mappings: per own level (path index) tile, split and order code; an engine grid."""
+    """Many partial mappings: per own level (path index) tile, split and order code; an engine
+    grid."""
 
     tile: dict[int, Sizes]
     split: dict[int, Sizes]
@@ -138,9 +139,7 @@ def _grids(path: Path, m: int, n: int, gm: int, gn: int) -> list[tuple[int, int]
     return [(em, en) for em, en in options if em * en == most]
 
 
-def with_splits(
-    rows: Rows, problem: Matmul, path: Path, index: int, arranged: bool = True
-) -> Rows:
+def with_splits(rows: Rows, problem: Matmul, path: Path, index: int, arranged: bool = True) -> Rows:
     """Each row with every way to spread it over this level's instances.
 
     Not `arranged`: only the k splits differ, and the tiles lie in one row along n.
@@ -227,7 +226,8 @@ def outer_rows(rows: Rows, problem: Matmul, path: Path, index: int, inner: int) 
 
 
 def _keeps_sums_inside(path: Path, index: int) -> bool:
-    """True if levels further in hold the sums, so that stepping outputs under k would spill them."""
+    """True if levels further in hold the sums, so that stepping outputs under k would spill
+    them."""
     return any("output" in level.keeps for level in path.memories[index + 1 :])
 
 
@@ -272,9 +272,7 @@ def _register_block(problem: Matmul, path: Path) -> dict[str, int]:
         (v.capacity for v in path.memories[path.first_core + 1 :] if v.kind == "regfile"), default=0
     )
     best = (gm, gn)
-    for m, n in product(
-        doublings(gm, problem.extents["m"]), doublings(gn, problem.extents["n"])
-    ):
+    for m, n in product(doublings(gm, problem.extents["m"]), doublings(gn, problem.extents["n"])):
         sums = m * n * problem.partial_bytes
         operands = 2 * gk * (m * problem.activation_bytes + n * problem.weight_bytes)
         reads_less = m * n * (best[0] + best[1]) > best[0] * best[1] * (m + n)
@@ -300,7 +298,12 @@ def _mapping(
             tile, split, order = rows.tile[i], rows.split[i], orders[i]
         elif i > decided[0] and level.instances > path.cores and not split_done:
             em, en = rows.grid
-            tile = {"b": last["b"], "m": -(-last["m"] // em), "n": -(-last["n"] // en), "k": last["k"]}
+            tile = {
+                "b": last["b"],
+                "m": -(-last["m"] // em),
+                "n": -(-last["n"] // en),
+                "k": last["k"],
+            }
             split, split_done = {"b": 1, "m": em, "n": en, "k": 1}, True
             if level.name != ENGINE:
                 tile["k"] = np.minimum(deep, last["k"])

@@ -1,9 +1,9 @@
 """Ops that stream their operands through the cores once: vector functions, gathers, copies.
 
-Rows are spread over the cores; a row that must be seen whole (a norm, a softmax) stays on one core and
-is read twice where it does not fit the core's memory. Every level on the way is written and read once
-per byte. A core has at most half its memory in flight, so it needs bytes / (capacity / 2) times the
-access latency (Little's law).
+Rows are spread over the cores; a row that must be seen whole (a norm, a softmax) stays on one core
+and is read twice where it does not fit the core's memory. Every level on the way is written and
+read once per byte. A core has at most half its memory in flight, so it needs bytes / (capacity / 2)
+times the access latency (Little's law).
 Not modeled: outputs of the op before that still lie on chip.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from math import ceil
 
-from accel_models.path import Path
+from accel_models.path import Level, Path
 from mappers.cost import (
     Cost,
     Traffic,
@@ -74,7 +74,7 @@ def _chunks(stream: Stream, path: Path) -> int:
     return max(1, ceil(total / (path.vector.lanes * 4)))
 
 
-def _core_level(path: Path):  # noqa: ANN202 - a Level
+def _core_level(path: Path) -> Level:
     """The memory of a core that holds activations, else its outermost."""
     own = path.memories[path.first_core :]
     return next((level for level in own if "activation" in level.keeps), own[0])

@@ -1,7 +1,7 @@
 """The closed-form simulator: a schedule's costs, composed over the graph into a Run.
 
-Ops run one after the other; the total is the sum of count times each op's cost (mappers/cost.py, the one
-definition of an op's latency and energy).
+Ops run one after the other; the total is the sum of count times each op's cost (mappers/cost.py,
+the one definition of an op's latency and energy).
 Not modeled: overlap between ops, contention (the event simulator's).
 """
 
@@ -73,6 +73,7 @@ def op_run(placed: Placed) -> OpRun:
         },
         utilization=plan.utilization,
         cores=plan.path.name,
+        engine=plan.path.runs_on,
         tile=plan.tile,
         mapping=plan.mapping,
         variant=plan.variant,
@@ -135,6 +136,12 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
         yield (
             f"weights and cache need {need / 2**30:.1f} GiB, {design.name}'s {name} has "
             f"{have / 2**30:.1f} GiB: the figures are those of a chip with enough memory"
+        )
+    slow = [p for p in schedule if p.plan.path.runs_on == "vector"]
+    if slow:
+        yield (
+            f"no PE of {design.name} takes the formats of {', '.join(p.op.name for p in slow)}: "
+            "these run on the vector engine"
         )
     if graph.max_context and graph.context > graph.max_context:
         yield (

@@ -1,8 +1,9 @@
 """`simulate`: a design, a model and a phase to a Run. The command line is a thin layer over this.
 
 A request is a prefill of the prompt and one decode step per further output token. Decode steps are
-simulated at up to SAMPLES contexts, evenly spaced from the first to the last, and interpolated linearly
-between them (attention's cost is close to linear in the context, everything else constant).
+simulated at up to SAMPLES contexts, evenly spaced from the first to the last, and interpolated
+linearly between them (attention's cost is close to linear in the context, everything else
+constant).
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ def _request(job: _Job, batch: int, prompt: int, output: int) -> Run:
 
 
 def step_weights(contexts: np.ndarray, wanted: np.ndarray) -> list[float]:
-    """How often each sampled context counts, so that sum(weight * value) is the interpolated sum."""
+    """How often each sampled context counts, so that sum(weight * value) is the interpolated
+    sum."""
     basis = np.eye(len(contexts))
     return [float(np.interp(wanted, contexts, row).sum()) for row in basis]
 
@@ -159,7 +161,9 @@ def _mean_ops(runs: list[Run], weights: list[float], steps: int) -> tuple[OpRun,
 
         def mean(maps: list[dict[str, float]]) -> dict[str, float]:
             keys = dict.fromkeys(k for m in maps for k in m)
-            return {k: sum(s * m.get(k, 0.0) for s, m in zip(share, maps, strict=True)) for k in keys}
+            return {
+                k: sum(s * m.get(k, 0.0) for s, m in zip(share, maps, strict=True)) for k in keys
+            }
 
         found.append(
             replace(

@@ -4,8 +4,8 @@
         parts.add("engines", "my_engine", MyEngine)
 
 Kinds: engines (a model with `kind`, see accel_models/engines), pes (a PE's YAML block), formats,
-builders (a Hugging Face model_type), transforms, objectives (a policy: Cost -> two keys to minimize).
-A name that exists is refused. Only the command line names plugins, never a design.
+builders (a Hugging Face model_type), transforms, objectives (a policy: Cost -> two keys to
+minimize). A name that exists is refused. Only the command line names plugins, never a design.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def load(module: str) -> None:
     except ModuleNotFoundError as problem:
         if problem.name != module.partition(".")[0] and problem.name != module:
             raise
-        raise PluginError(f"no plugin module '{module}' in {here} or among installed ones") from None
+        raise PluginError(
+            f"no plugin module '{module}' in {here} or among installed ones"
+        ) from None
     if not callable(getattr(plugin, "register", None)):
         raise PluginError(f"{module}: has no function 'register(parts)'; see docs/extending.md")
     plugin.register(Parts(module))

@@ -1,7 +1,7 @@
 """The result of a simulation: plain immutable values, in SI units, ready to be shown or stored.
 
-Per-op figures are of one instance; `count` instances run, and the run's totals are sums of count times
-figure.
+Per-op figures are of one instance; `count` instances run, and the run's totals are sums of count
+times figure.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class OpRun:
     traffic: dict[str, dict[str, Traffic]]
     utilization: float
     cores: str
+    engine: str  # matrix, or vector where no PE takes the formats
     tile: str
     mapping: Any
     variant: str
@@ -56,7 +57,8 @@ class OpRun:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a resource costs the whole run: time spent waiting for it, and what its removal saves."""
+    """What a resource costs the whole run: time spent waiting for it, and what its removal
+    saves."""
 
     resource: str
     exposed_s: float

@@ -1,10 +1,10 @@
 """How far a result can be trusted: which numbers it rests on, and how uncertain they make it.
 
-Every second of latency is waited for one resource, every joule spent in one, and a resource's figure
-rests on a few numbers of the design (bandwidth and its efficiency; MAC rate and clock; ...). A share
-counts as the least trusted kind among the numbers it rests on. With p the numbers, s_p the share that
-rests on p and u_p its relative half-width, the band's half-width is sqrt(sum (s_p u_p)^2): first order,
-independent numbers (JCGM 100:2008, eq. 10).
+Every second of latency is waited for one resource, every joule spent in one, and a resource's
+figure rests on a few numbers of the design (bandwidth and its efficiency; MAC rate and clock;
+...). A share counts as the least trusted kind among the numbers it rests on. With p the numbers,
+s_p the share that rests on p and u_p its relative half-width, the band's half-width is sqrt(sum
+(s_p u_p)^2): first order, independent numbers (JCGM 100:2008, eq. 10).
 Not modeled: errors of the formulas themselves; see docs/accuracy.md for those.
 """
 
@@ -30,7 +30,7 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
     clock: PathKey = (*core, "clock") if path.core.clock else ("clock",)
     if resource in path.by_name:
         at = path.by_name[resource].at
-        return tuple((*at, key) for key in _bandwidth_keys(path, resource)) + ((*at, "efficiency"),)
+        return (*((*at, key) for key in _bandwidth_keys(path, resource)), (*at, "efficiency"))
     if resource == "matrix":
         return (*placed.plan.rests_on.get("matrix", ()), (*core, "count"), clock)
     if resource == "vector":
@@ -43,8 +43,13 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
 
 
 def _bandwidth_keys(path: Path, resource: str) -> tuple[str, ...]:
-    return ("bandwidth",) if path.by_name[resource].shared_port else (
-        "read_bandwidth", "write_bandwidth",
+    return (
+        ("bandwidth",)
+        if path.by_name[resource].shared_port
+        else (
+            "read_bandwidth",
+            "write_bandwidth",
+        )
     )
 
 
@@ -106,5 +111,3 @@ def trust(shares: Mapping[tuple[PathKey, ...], float], design: Design) -> Trust:
 
 def _combined(parts: Iterable[tuple[float, float]]) -> float:
     return sqrt(sum((share * width) ** 2 for share, width in parts))
-
-

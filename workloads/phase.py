@@ -23,7 +23,9 @@ class Phase:
     def __post_init__(self) -> None:
         for name in ("batch", "tokens", "context"):
             if getattr(self, name) < 1:
-                raise UserError(f"{self.kind}: {name} is {getattr(self, name)}; at least 1 is needed")
+                raise UserError(
+                    f"{self.kind}: {name} is {getattr(self, name)}; at least 1 is needed"
+                )
 
 
 def prefill(batch: int, prompt: int) -> Phase:

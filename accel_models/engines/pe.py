@@ -63,11 +63,28 @@ class Datapath:
     convert_activation: bool
 
 
+def takes(pe: PE, weight: Format, activation: Format) -> bool:
+    """Does some pair represent both operands exactly?"""
+    return bool(_pairs(pe, weight, activation))
+
+
 def choose_datapath(pe: PE, weight: Format, activation: Format, where: str) -> Datapath:
     """The fastest pair that represents both operands exactly.
 
     Raises DesignError naming the pairs there are if none does.
     """
+    found = _pairs(pe, weight, activation)
+    if not found:
+        raise DesignError(
+            f"{where}: no PE multiplies {weight.element} weights by {activation.element} "
+            f"activations exactly; it has {', '.join(pe.formats)}; choose others with --formats"
+        )
+    return max(
+        found, key=lambda d: (d.pair.macs_per_cycle, -d.convert_weight, -d.convert_activation)
+    )
+
+
+def _pairs(pe: PE, weight: Format, activation: Format) -> list[Datapath]:
     found: list[Datapath] = []
     for key, pair in pe.formats.items():
         w, _, a = key.partition("*")
@@ -75,12 +92,7 @@ def choose_datapath(pe: PE, weight: Format, activation: Format, where: str) -> D
         if represents(wide_w, weight) and represents(wide_a, activation):
             convert = (wide_w.element != weight.element, wide_a.element != activation.element)
             found.append(Datapath(key, pair, wide_w, wide_a, *convert))
-    if not found:
-        raise DesignError(
-            f"{where}: no PE multiplies {weight.element} weights by {activation.element} "
-            f"activations exactly; it has {', '.join(pe.formats)}; choose others with --formats"
-        )
-    return max(found, key=lambda d: (d.pair.macs_per_cycle, -d.convert_weight, -d.convert_activation))
+    return found
 
 
 def represents(wide: Format, narrow: Format) -> bool:

@@ -6,10 +6,10 @@ SCALE-Sim, Samajdar 2018, for the stationary variants):
     latency  = rows + cols - 2 + n
     interval = n | max(n, load) | latency + load     weight_preload: ideal | shadow | none
 
-ws holds B[k,n] and streams m rows; is holds A[k,m] and streams n; os holds C[m,n] and streams k, its
-load being the rows cycles that shift results out. A tile takes ceil(r/rows) * ceil(c/cols) folds. A
-PE of rate q > 1 takes q reduction elements a cycle: ws and is fold k by rows*q, os streams k/q.
-Not modeled: sparsity, clock gating inside the grid, bubbles of the skew buffers.
+ws holds B[k,n] and streams m rows; is holds A[k,m] and streams n; os holds C[m,n] and streams k,
+its load being the rows cycles that shift results out. A tile takes ceil(r/rows) * ceil(c/cols)
+folds. A PE of rate q > 1 takes q reduction elements a cycle: ws and is fold k by rows*q, os
+streams k/q. Not modeled: sparsity, clock gating inside the grid, bubbles of the skew buffers.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Inner choices are costed with every outer level ideal (it holds everything), which bounds from below
 what any completion costs: outer tiles only add traffic. They are completed in order of that bound,
-and no further once the bound comes within GAP of the best complete mapping. With one own level outside
-the innermost the result is within GAP of the optimum of the space; with more, each intermediate stage
+and no further once the bound reaches the best complete mapping. Objectives within GAP of each other
+count as equal, and the second objective decides between them. With one own level outside the
+innermost the result is within GAP of the optimum of the space; with more, each intermediate stage
 keeps the BEAM best, and the optimum may be missed.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
 
 BEAM = 24
 BLOCK = 4
+LEAST = 8  # rows completed at least, so that equals are seen
 GAP = 0.005
 
 Objective = Callable[[Cost], tuple[np.ndarray, np.ndarray]]
@@ -49,29 +52,42 @@ def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidat
     own = own_levels(path)
     rows = inner_rows(problem, path)
     first, second, evaluated = _costed(rows, problem, path, score)
-    ranking = np.lexsort((second, first))
-    ranking = ranking[np.isfinite(first[ranking])]
-    for inner, index in zip(own[:-1], own[1:-1], strict=False):
+    ranking = _ranked(first, second)
+    for inner, index in pairwise(own[:-1]):
         rows = outer_rows(rows.take(ranking[:BEAM]), problem, path, index, inner)
         first, second, more = _costed(rows, problem, path, score)
         evaluated += more
-        ranking = np.lexsort((second, first))
-        ranking = ranking[np.isfinite(first[ranking])]
-    best = (np.inf, np.inf)
+        ranking = _ranked(first, second)
+    best = (np.inf, np.inf, np.inf)
     for start in range(0, len(ranking), BLOCK):
         chosen = ranking[start : start + BLOCK]
-        if first[chosen[0]] >= best[0] * (1 - GAP):
+        if _class(first[chosen[0]]) >= best[0] and start >= LEAST:
             return
         complete = rows.take(chosen)
         if len(own) > 1:
             complete = outer_rows(complete, problem, path, own[-1], own[-2])
         a, b, more = _costed(complete, problem, path, score)
         evaluated += more
-        top = np.lexsort((b, a))[0]
-        if (a[top], b[top]) < best:
-            best = (float(a[top]), float(b[top]))
+        ranked = _ranked(a, b)
+        if len(ranked) and (key := _key(a, b, ranked[0])) < best:
+            best, top = key, ranked[0]
             (_, mapping), *_ = mappings(complete.take(np.array([top])), problem, path)
-            yield Candidate(best, mapping.at(0), evaluated)
+            yield Candidate((float(a[top]), float(b[top])), mapping.at(0), evaluated)
+
+
+def _class(value: np.ndarray | float) -> np.ndarray:
+    """Which values of an objective count as equal: those within GAP of each other."""
+    return np.floor(np.log(value) / np.log1p(GAP))
+
+
+def _key(first: np.ndarray, second: np.ndarray, at: int) -> tuple[float, float, float]:
+    return float(_class(first[at])), float(second[at]), float(first[at])
+
+
+def _ranked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Positions of the legal rows, best first."""
+    ranking = np.lexsort((first, second, _class(first)))
+    return ranking[np.isfinite(first[ranking])]
 
 
 def _costed(

@@ -1,6 +1,7 @@
 """`tileloom`: entry point, exit codes, options that every command shares.
 
-Exit: 0 done, 1 the user's mistake, 2 usage, 3 our bug, 4 a check found a difference, 130 interrupted.
+Exit: 0 done, 1 the user's mistake, 2 usage, 3 our bug, 4 a check found a difference, 130
+interrupted.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from sim.cli.options import print_json
 
 
 def schema(
-    what: Annotated[str, typer.Argument(help="design (YAML input) or run (JSON output).")] = "design",
+    what: Annotated[
+        str, typer.Argument(help="design (YAML input) or run (JSON output).")
+    ] = "design",
 ) -> None:
     """Print the JSON Schema of a design file or of `simulate --json`."""
     from kernels_ref.errors import UserError

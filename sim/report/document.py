@@ -1,7 +1,8 @@
-"""A Run as the JSON document of the command-line contract. Bump SCHEMA_VERSION on a breaking change.
+"""A Run as the JSON document of the command-line contract. Bump SCHEMA_VERSION on a breaking
+change.
 
-SI units in keys; per-op figures are of one instance, of which `count` run. `tileloom schema run` prints
-the JSON Schema of `RunDocument`.
+SI units in keys; per-op figures are of one instance, of which `count` run. `tileloom schema run`
+prints the JSON Schema of `RunDocument`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class OpDocument(TypedDict):
     traffic_by_operand: dict[str, dict[str, OperandBytes]]
     utilization: float
     cores: str
+    engine: str
     variant: str | None
     instead_s: dict[str, float]
     fused: list[str]
@@ -55,7 +57,8 @@ class LimitDocument(TypedDict):
 
 
 class RunDocument(TypedDict):
-    """A simulated phase. `provenance` is the share of the latency that rests on each kind of number."""
+    """A simulated phase. `provenance` is the share of the latency that rests on each kind of
+    number."""
 
     schema_version: int
     design: str
@@ -99,7 +102,7 @@ _SAME_NAME = (
 ).split()
 _SAME_NAME_OP = (
     "name kind count latency_s energy_j bound_by next_bound saves_s macs traffic_bytes utilization "
-    "cores instead_s busy_s exposed_s energy_by_j tile mapping"
+    "cores engine instead_s busy_s exposed_s energy_by_j tile mapping"
 ).split()
 
 
@@ -117,8 +120,7 @@ def run_document(run: Run) -> RunDocument:
     if run.cost_usd is not None:
         document["cost_usd"] = run.cost_usd
     document["limits"] = [
-        {"resource": x.resource, "exposed_s": x.exposed_s, "saves_s": x.saves_s}
-        for x in run.limits
+        {"resource": x.resource, "exposed_s": x.exposed_s, "saves_s": x.saves_s} for x in run.limits
     ]
     document["warnings"] = list(run.warnings)
     document["ops"] = [_op(op) for op in run.ops]

@@ -45,8 +45,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
   padding: 10px 16px; margin-top: 18px; }
 .split { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); gap: 12px 28px; }
 .split > *, .figure { min-width: 0; }
-.stack { display: flex; height: 16px; border-radius: 4px; overflow: hidden; background: var(--line); }
-.meter { background: var(--line); border-radius: 3px; height: 9px; min-width: 50px; }
+.stack { display: flex; height: 16px; border-radius: 4px; overflow: hidden; background:
+var(--line); } .meter { background: var(--line); border-radius: 3px; height: 9px; min-width: 50px; }
 .meter b { display: block; height: 100%; border-radius: 3px; }
 .trust { display: grid; grid-template-columns: 64px 1fr 230px; gap: 8px 14px; align-items: center; }
 .chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }
@@ -209,12 +209,53 @@ def _roofline(run: Run) -> str:
 def _latency(run: Run) -> str:
     first = run.limits[0]
     title = (
-        f"Where the time goes: {percent(first.exposed_s / run.latency_s)} of {si(run.latency_s, 's')} "
+      
+       
+      
+       
+      
+       
+      
+       
+        f"Where
+      
+       
+       
+        the time
+        goes: {percent(first.exposed_s /
+       
+        run.latency_s)}
+       
+        of
+        {si(run.latency_s, 's')}
+     
+      
+       
+       
+       
+       
+        "
         f"is spent waiting for {escape(first.resource)}"
-    )
-    caption = "Each op's latency by the resource waited for, in order of execution."
-    colors, whole = figures.resource_colors(run), run.latency_s
-    rows = [
+  
+   
+  
+   
+    ) caption
+  
+   
+  
+   
+    =
+    "Each
+    op's latency
+    by the
+   
+    resource
+  
+   
+    waited for, in order of execution." colors, whole
+    = figures.resource_colors(run), run.latency_s rows =
+    [
         [_name(x.resource, colors), _meter(x.exposed_s / whole, colors[x.resource]),
          si(x.exposed_s, "s"), percent(x.exposed_s / whole), percent(x.saves_s / whole)]
         for x in run.limits
@@ -263,10 +304,53 @@ def _energy(run: Run) -> str:
 
 def _traffic(run: Run) -> str:
     caption = (
-        "All bytes read and written at each level, outermost first, by operand; hatched is written. "
+        "All bytes read and
+        written
+       
+        at
+       
+       
+        each
+       
+       
+       
+        level,
+       
+        outermost
+       
+       
+       
+       
+       
+        first,
+       
+        by
+        operand;
+        hatched is
+       
+        written.
+       
+       
+       
+       
+       
+       
+       
+       
+       
+       
+       
+        "
         "The bars are shares of the level's bytes: nearer levels move far more of them."
-    )
-    return _section(
+  
+   
+  
+   
+  
+   
+  
+   
+    ) return _section(
         "What moves through each memory", caption, _figure(figures.traffic(run), "traffic")
     )
 

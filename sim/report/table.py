@@ -77,7 +77,15 @@ def _ops_table(run: Run) -> Table:
         share = percent(total / run.latency_s)
         table.add_section()
         table.add_row(
-            f"[bold]{title}[/]", "", si(total, "s"), share, "", "", "", si(joules, "J"), "",
+            f"[bold]{title}[/]",
+            "",
+            si(total, "s"),
+            share,
+            "",
+            "",
+            "",
+            si(joules, "J"),
+            "",
             style="cyan",
         )
         for op in sorted(ops, key=lambda op: -op.count * op.latency_s):

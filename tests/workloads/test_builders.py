@@ -99,7 +99,8 @@ def test_gemma_2_alternates_local_and_global_layers():
     assert (local.count, whole.count) == (13, 13)
     assert (local.op.window, local.op.kv_len) == (4096, 4096)
     assert (whole.op.window, whole.op.kv_len) == (None, 8192)
-    assert local.op.softcap and whole.op.softcap
+    assert local.op.softcap
+    assert whole.op.softcap
     assert graph.kv_bytes == 13 * (4096 + 8192) * 2 * 4 * 256 * 2
     norms = [n for n in graph if n.op.name.startswith("local.") and "layernorm" in n.op.name]
     assert len(norms) == 4

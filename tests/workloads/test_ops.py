@@ -81,7 +81,8 @@ def test_op_conforms(kind):
     op = EXAMPLES[kind]
     assert isinstance(op, OPS[kind])
     assert op.kind == kind
-    assert isinstance(op.inputs, tuple) and isinstance(op.output, str)
+    assert isinstance(op.inputs, tuple)
+    assert isinstance(op.output, str)
     assert op.macs >= 0
     assert set(op.vector_ops) <= set(VECTOR_CLASSES)
     assert all(n >= 0 for n in op.vector_ops.values())

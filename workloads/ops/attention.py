@@ -66,8 +66,13 @@ def softmax_ops(elements: float, softcap: bool = False) -> dict[str, float]:
 
     A softcap's tanh is an exp, a reciprocal and three multiply-adds more.
     """
-    work = {"mul": elements, "compare": elements, "add": 2 * elements, "exp": elements,
-            "convert": elements}
+    work = {
+        "mul": elements,
+        "compare": elements,
+        "add": 2 * elements,
+        "exp": elements,
+        "convert": elements,
+    }
     if softcap:
         work |= {"exp": 2 * elements, "rsqrt": elements, "mul": 3 * elements, "add": 3 * elements}
     return work

@@ -56,6 +56,8 @@ class Einsum:
                 (True, True, False): "k",
             }.get(present)
             if role is None:
-                raise ValueError(f"{self.name}: rank '{rank}' of '{self.spec}' is in one operand only")
+                raise ValueError(
+                    f"{self.name}: rank '{rank}' of '{self.spec}' is in one operand only"
+                )
             sizes[role] *= size
         return sizes

@@ -209,53 +209,12 @@ def _roofline(run: Run) -> str:
 def _latency(run: Run) -> str:
     first = run.limits[0]
     title = (
-      
-       
-      
-       
-      
-       
-      
-       
-        f"Where
-      
-       
-       
-        the time
-        goes: {percent(first.exposed_s /
-       
-        run.latency_s)}
-       
-        of
-        {si(run.latency_s, 's')}
-     
-      
-       
-       
-       
-       
-        "
-        f"is spent waiting for {escape(first.resource)}"
-  
-   
-  
-   
-    ) caption
-  
-   
-  
-   
-    =
-    "Each
-    op's latency
-    by the
-   
-    resource
-  
-   
-    waited for, in order of execution." colors, whole
-    = figures.resource_colors(run), run.latency_s rows =
-    [
+        f"Where the time goes: {percent(first.exposed_s / run.latency_s)} of {si(run.latency_s, 's')}"
+        f" is spent waiting for {escape(first.resource)}"
+    )
+    caption = "Each op's latency by the resource waited for, in order of execution."
+    colors, whole = figures.resource_colors(run), run.latency_s
+    rows = [
         [_name(x.resource, colors), _meter(x.exposed_s / whole, colors[x.resource]),
          si(x.exposed_s, "s"), percent(x.exposed_s / whole), percent(x.saves_s / whole)]
         for x in run.limits
@@ -304,53 +263,10 @@ def _energy(run: Run) -> str:
 
 def _traffic(run: Run) -> str:
     caption = (
-        "All bytes read and
-        written
-       
-        at
-       
-       
-        each
-       
-       
-       
-        level,
-       
-        outermost
-       
-       
-       
-       
-       
-        first,
-       
-        by
-        operand;
-        hatched is
-       
-        written.
-       
-       
-       
-       
-       
-       
-       
-       
-       
-       
-       
-        "
-        "The bars are shares of the level's bytes: nearer levels move far more of them."
-  
-   
-  
-   
-  
-   
-  
-   
-    ) return _section(
+        "All bytes read and written at each level, outermost first, by operand; hatched is written."
+        " The bars are shares of the level's bytes: nearer levels move far more of them."
+    )
+    return _section(
         "What moves through each memory", caption, _figure(figures.traffic(run), "traffic")
     )
 

@@ -21,15 +21,13 @@ _PREFIXES = {
 
 def si(value: float, unit: str = "") -> str:
     """`0.00123, "s"` as `1.23 ms`."""
-    value = float(value)
+    value = float(f"{float(value):.3g}")
     if value == 0:
         return f"0 {unit}".rstrip()
-    power = min(15, max(-15, 3 * floor(log10(abs(value)) / 3 + 1e-12)))
-    scaled = value / 10.0**power
-    if abs(scaled) >= 999.5 and power < 15:
-        power, scaled = power + 3, scaled / 1000
-    digits = max(0, 2 - floor(log10(abs(scaled)))) if abs(scaled) >= 1 else 2
-    return f"{scaled:.{digits}f} {_PREFIXES[power]}{unit}".rstrip()
+    magnitude = floor(log10(abs(value)) + 1e-12)
+    power = min(15, max(-15, 3 * (magnitude // 3)))
+    digits = max(0, 2 - (magnitude - power))
+    return f"{value / 10.0**power:.{digits}f} {_PREFIXES[power]}{unit}".rstrip()
 
 
 def binary(value: float) -> str:

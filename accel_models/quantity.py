@@ -64,7 +64,7 @@ _PER_CYCLE = {"B/cycle": 1.0, "B/clk": 1.0}
 
 def parse(text: object, dimension: str, extra: Mapping[str, float] = {}) -> tuple[float, str]:
     """(value in SI, unit as written) of `text`. Raises ValueError saying what would be right."""
-    units = DIMENSIONS[dimension] | extra
+    units = DIMENSIONS[dimension] | dict(extra)
     example = f"such as '{_EXAMPLES[dimension]}'"
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise ValueError(f"{text!r} is not a quantity; write a number and a unit {example}")
@@ -111,7 +111,7 @@ def _reader(dimension: str) -> BeforeValidator:
 
 
 def _schema(dimension: str, extra: Mapping[str, float] = {}) -> WithJsonSchema:
-    units = "|".join(re.escape(u) for u in DIMENSIONS[dimension] | extra)
+    units = "|".join(re.escape(u) for u in DIMENSIONS[dimension] | dict(extra))
     return WithJsonSchema(
         {
             "type": "string",

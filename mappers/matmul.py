@@ -232,8 +232,8 @@ def _traffic(problem: Matmul, nest: Nest) -> tuple[Traffic, dict[str, Number]]:
             entering = moved_elements(nest, operand, level, False)
             conversions["convert"] = conversions.get("convert", 0) + entering
     if problem.epilogue_bytes:
-        for level in nest.path.levels[: nest.path.first_core]:
-            add_traffic(traffic, level.name, "epilogue", problem.epilogue_bytes, 0.0)
+        for shared in nest.path.levels[: nest.path.first_core]:
+            add_traffic(traffic, shared.name, "epilogue", problem.epilogue_bytes, 0.0)
     return traffic, conversions
 
 
@@ -279,7 +279,7 @@ def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest)
     rank = {"activation": "k", "weight": "n", "output": "n"}[operand]
     tile = nest.mapping.levels[ends[1]].tile[rank]
     whole = tile >= problem.extents[rank]  # then rows follow each other without a gap
-    run = np.where(whole, np.maximum(tile, granularity), tile)
+    run: Number = np.where(whole, np.maximum(tile, granularity), tile)
     return whole_granules(run * problem.bytes_per_element(operand), granularity)
 
 

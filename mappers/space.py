@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
-from accel_models.path import ENGINE, Path
+from accel_models.path import ENGINE, Level, Path
 from mappers.mapping import RANKS, LevelMapping, Mapping
 from mappers.matmul import Matmul
 
@@ -71,8 +72,8 @@ def own_levels(path: Path) -> list[int]:
     return chosen[::-1]
 
 
-def _disjoint(level: object, above: object) -> bool:
-    return not set(level.keeps) & set(above.keeps)  # type: ignore[attr-defined]
+def _disjoint(level: Level, above: Level) -> bool:
+    return not set(level.keeps) & set(above.keeps)
 
 
 def doublings(granule: int, extent: int) -> list[int]:
@@ -290,10 +291,12 @@ def _mapping(
     deep = path.engine.geometry(problem.datapath.pair.macs_per_cycle)[2]
     block = _register_block(problem, path)
     levels = [LevelMapping(path.levels[0].name, problem.extents, ones, RANKS, path.levels[0].keeps)]
-    last: Sizes = {}
+    last: dict[str, Any] = {}
     split_done = False
     for i, level in enumerate(path.levels[1:], start=1):
-        tile, split, order = last or dict(problem.extents), ones, RANKS
+        tile: dict[str, Any] = last or dict(problem.extents)
+        split: dict[str, Any] = ones
+        order: tuple[str, ...] = RANKS
         if i in rows.tile:
             tile, split, order = rows.tile[i], rows.split[i], orders[i]
         elif i > decided[0] and level.instances > path.cores and not split_done:

@@ -15,7 +15,6 @@ from mappers.plan import Placed, Schedule
 from sim.run import Limit, OpRun, Run, Traffic, Trust
 from sim.trust import area_numbers, energy_numbers, latency_numbers, trust
 
-
 FIXED = ("launch", "sync")  # bounds that add to the latency whatever overlaps
 
 

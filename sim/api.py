@@ -103,7 +103,8 @@ def _sizes(phase: str, given: dict[str, int | None]) -> dict[str, int]:
     for name, value in given.items():
         if value is not None and name not in takes:
             raise UserError(f"phase {phase} has no {name}; it takes {' and '.join(takes)}")
-    return {name: DEFAULTS[name] if given[name] is None else given[name] for name in takes}
+    sizes = {name: given[name] for name in takes}
+    return {name: DEFAULTS[name] if size is None else size for name, size in sizes.items()}
 
 
 def _request(job: _Job, batch: int, prompt: int, output: int) -> Run:

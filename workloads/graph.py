@@ -52,16 +52,28 @@ class Tensor:
 class Op(Protocol):
     """What every operation states; one dataclass per kind lives in `workloads/ops/`."""
 
-    name: str  # unique in its graph: the module's name in the model, e.g. "q_proj"
-    kind: str  # key of workloads.ops.OPS and of the mapper's cost rules
-    inputs: tuple[str, ...]  # names of tensors, in the order the kind defines
-    output: str
+    # unique in its graph: the module's name in the model, e.g. "q_proj"
+    @property
+    def name(self) -> str: ...
+
+    # key of workloads.ops.OPS and of the mapper's cost rules
+    @property
+    def kind(self) -> str: ...
+
+    # names of tensors, in the order the kind defines
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
 
     @property
-    def macs(self) -> int: ...  # multiply-accumulates of a matrix engine
+    def output(self) -> str: ...
 
+    # multiply-accumulates of a matrix engine
     @property
-    def vector_ops(self) -> Mapping[str, int]: ...  # by VECTOR_CLASSES
+    def macs(self) -> int: ...
+
+    # by VECTOR_CLASSES
+    @property
+    def vector_ops(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from accel_models.engines.pe import PE
+
 Number = Any  # int, float or an array of them
 
 
@@ -43,8 +45,17 @@ class OperandWords:
 class Engine(Protocol):
     """A matrix engine; implementations are the models in ENGINES."""
 
-    kind: str
-    count: int  # engines per core
+    # the word in YAML
+    @property
+    def kind(self) -> str: ...
+
+    # engines per core
+    @property
+    def count(self) -> int: ...
+
+    # formats and their rates
+    @property
+    def pe(self) -> PE: ...
 
     # pure service time of one tile in cycles, memory excluded
     def service(self, tile: MatmulTile) -> Service: ...

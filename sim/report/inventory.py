@@ -42,7 +42,7 @@ def design_document(name: str) -> dict[str, Any]:
 def _core(design: Design, name: str) -> dict[str, Any]:
     """Levels outermost first, and for each format pair its peak and the ridge at every level."""
     path = memory_path(design, name)
-    levels = {
+    levels: dict[str, dict[str, Any]] = {
         level.name: {
             "instances": level.instances,
             "capacity_bytes": level.capacity,

@@ -59,7 +59,7 @@ class Fields:
     def fraction(self, key: str) -> float:
         """A number in (0, 1]; a problem reads as 1."""
         value = self._value(key, None)
-        if type(value) in (int, float) and 0 < value <= 1:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1:
             return float(value)
         self._wrong(key, value, "write a number above 0 and at most 1")
         return 1.0

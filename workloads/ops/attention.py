@@ -57,7 +57,7 @@ class Attention:
         return self.batch * self.q_heads * self.visible_pairs * (self.head_dim + self.v_head_dim)
 
     @property
-    def vector_ops(self) -> Mapping[str, int]:
+    def vector_ops(self) -> Mapping[str, float]:
         return softmax_ops(self.batch * self.q_heads * self.visible_pairs, self.softcap)
 
 

@@ -116,5 +116,5 @@ def _insert(graph: Graph, readers: Mapping[str, str], made: Mapping[str, Tensor]
             op = Vector(tensor.name, (source,), tensor.name, "quantize", rows, width)
             nodes.append(Node(op, node.count))
         inputs = tuple(tensor.name if name == source else name for name in node.op.inputs)
-        nodes.append(Node(replace(node.op, inputs=inputs), node.count))
+        nodes.append(Node(replace(node.op, inputs=inputs), node.count))  # type: ignore[type-var]
     return check(replace(graph, nodes=tuple(nodes), tensors=tensors))

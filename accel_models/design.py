@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, WithJsonSchema
 
 from accel_models.engines.tile import Engine
 from accel_models.engines.vector import VectorEngine
-from accel_models.facts import Count, Facts
+from accel_models.facts import Count, Facts, Switch
 from accel_models.memory import Memories
 from accel_models.quantity import (
     BytesPerSecond,
@@ -72,7 +72,7 @@ class Control(Facts):
     dispatch: Literal["dynamic", "static"] = Field(
         default="static", description="tiles dealt to cores as they fall free, or split beforehand"
     )
-    overlap_engines: bool = Field(
+    overlap_engines: Switch = Field(
         default=True, description="matrix and vector engines work at the same time"
     )
 
@@ -141,7 +141,6 @@ class Design(Facts):
                 for m in core.memory.values()
             )
             if core.engine.pe.area:
-                gm, gn, gk = core.engine.geometry(1)
-                own += core.engine.pe.area * gm * gn * gk * core.engine.count
+                own += core.engine.pe.area * core.engine.peak(1, 1) * core.engine.count
             parts.append(own * core.count)
         return sum(parts) or None

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-Sources = str | dict[str, str]
+# Any: read_design checks every source, at its own line.
+Sources = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "object", "additionalProperties": {"type": "string"}},
+            ]
+        }
+    ),
+]
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
-Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=1e-6, le=1, allow_inf_nan=False, strict=True)]
+Rate = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
 
 
 class Facts(BaseModel):
@@ -17,7 +29,7 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Sources | None = Field(
+    source: Sources = Field(
         default=None,
         description="Where the numbers of this block come from: '<kind>: <document>', "
         "or a mapping from key (or 'default') to such a text.",

@@ -41,8 +41,9 @@ def find_design(name: str, beside: Path | None = None) -> tuple[Path, str]:
     """
     if name.endswith((".yaml", ".yml")) or "/" in name or os.sep in name:
         path = (beside / name) if beside and not Path(name).is_absolute() else Path(name)
-        if not path.is_file():
-            raise DesignError(f"{path}: no such file")
+        if not os.path.isfile(path):  # which takes a name of any length
+            what = "is a folder; name a YAML file" if os.path.isdir(path) else "no such file"
+            raise DesignError(f"{path}: {what}")
         return path, str(path)
     known = list_designs()
     if name not in known:

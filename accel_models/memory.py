@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from accel_models.facts import Count, Facts, Fraction
+from accel_models.facts import Count, Facts, Fraction, Switch
 from accel_models.quantity import (
     Bytes,
     BytesPerSecond,
@@ -59,7 +59,9 @@ class Memory(Facts):
     multicast: Count = Field(
         default=1, description="instances below along a rank that one read serves at once"
     )
-    reduction: bool = Field(default=False, description="partial sums from below add up on the way")
+    reduction: Switch = Field(
+        default=False, description="partial sums from below add up on the way"
+    )
     area: SquareMillimeters | None = Field(default=None, description="of one instance")
 
     @model_validator(mode="before")

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from accel_models.reader import as_yaml
+
 _DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 _SMALL = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
@@ -56,6 +58,7 @@ _EXAMPLES = {
     "price": "15000 USD",
     "price per hour": "2.5 USD/h",
 }
+SMALLEST, LARGEST = 1e-30, 1e30  # in SI units; figures made of such amounts stay finite
 _NUMBER = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.?inf|\.?nan)\s*(.*?)\s*"
 )
@@ -67,22 +70,25 @@ def parse(text: object, dimension: str, extra: Mapping[str, float] = {}) -> tupl
     units = DIMENSIONS[dimension] | dict(extra)
     example = f"such as '{_EXAMPLES[dimension]}'"
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
-        raise ValueError(f"{text!r} is not a quantity; write a number and a unit {example}")
+        raise ValueError(f"{as_yaml(text)} is not a quantity; write a number and a unit {example}")
     match = _NUMBER.fullmatch(str(text))
     if not match:
-        raise ValueError(f"'{text}' is not a quantity; write a number and a unit {example}")
+        raise ValueError(f"{as_yaml(text)} is not a quantity; write a number and a unit {example}")
     number, unit = float(match[1].replace(".inf", "inf").replace(".nan", "nan")), match[2]
     if not unit:
-        raise ValueError(f"'{text}' has no unit; write {dimension} {example}")
+        raise ValueError(f"{as_yaml(text)} has no unit; write {dimension} {example}")
     if unit not in units:
         close = difflib.get_close_matches(unit, units, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"write {dimension} {example}"
-        raise ValueError(f"unknown unit '{unit}' for {dimension}; {hint}")
-    if not math.isfinite(number):
-        raise ValueError(f"'{text}' is not a finite number")
-    if number <= 0:
-        raise ValueError(f"'{text}' must be greater than zero")
-    return number * units[unit], unit
+        raise ValueError(f"unknown unit {as_yaml(unit)} for {dimension}; {hint}")
+    value = number * units[unit]
+    if not math.isfinite(value):
+        raise ValueError(f"must be finite, not {as_yaml(text)}")
+    if value <= 0:
+        raise ValueError(f"must be greater than 0, not {as_yaml(text)}")
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(f"{as_yaml(text)} is no physical amount; check the exponent")
+    return value, unit
 
 
 @dataclass(frozen=True, slots=True)

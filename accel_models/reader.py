@@ -2,7 +2,8 @@
 
 YAML 1.2 scalars: only `true` and `false` are booleans (not `no`, `on`, `yes`), `1e9` is a number.
 Refused, each with file and line: duplicate keys, files over 1 MiB, nesting beyond 24, aliases that
-expand beyond 20,000 nodes or into themselves, tags, several documents. Nothing is executed.
+expand beyond 20,000 nodes or into themselves, tags, several documents, numbers longer than 300
+characters. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from kernels_ref.errors import UserError
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24
 MAX_NODES = 20_000
+MAX_NUMBER = 300  # characters
+LONGEST_SHOWN = 60
 
 KeyPath = tuple[str | int, ...]
 
@@ -67,16 +70,17 @@ def read_yaml(path: Path, shown: str | None = None) -> Document:
     """The mapping in `path`. Raises DesignError naming file and line."""
     shown = shown or str(path)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as problem:
         raise DesignError(f"{shown}: cannot be read: {problem.strerror}") from None
     if len(raw) > MAX_BYTES:
-        raise DesignError(f"{shown}: is {len(raw)} bytes; a design has at most {MAX_BYTES} (1 MiB)")
+        raise DesignError(f"{shown}: is larger than 1 MiB; a design is a few KiB of text")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         line = raw[: problem.start].count(b"\n") + 1
-        raise DesignError(f"{shown}:{line}: is not UTF-8 text") from None
+        raise DesignError(f"{shown}:{line}: is not UTF-8 text; save it as UTF-8") from None
     return parse_yaml(text, shown)
 
 
@@ -85,20 +89,35 @@ def parse_yaml(text: str, shown: str) -> Document:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        what = " ".join(str(part) for part in (problem.context, problem.problem) if part)
-        raise DesignError(f"{shown}:{line}: not valid YAML: {what}") from None
-    except yaml.YAMLError as problem:
-        raise DesignError(f"{shown}:1: not valid YAML: {problem}") from None
+        raise DesignError(_syntax(problem, shown)) from None
+    except yaml.reader.ReaderError as problem:
+        line = text[: problem.position].count("\n") + 1
+        character = f"character {problem.character:#04x}"
+        raise DesignError(f"{shown}:{line}: {character} is not allowed; remove it") from None
     except RecursionError:
         raise DesignError(f"{shown}:1: nested deeper than {MAX_DEPTH} levels") from None
+    if node is None:
+        raise DesignError(f"{shown}:1: the file is empty; a design is a mapping of keys")
     if not isinstance(node, yaml.MappingNode):
-        raise DesignError(f"{shown}:1: a mapping of keys is expected at the top of the file")
+        raise DesignError(f"{shown}:1: a mapping of keys ('title: ...') is expected at the top")
     walker = _Walker(shown)
     data = walker.value(node, (), ())
     if walker.problems:
         raise DesignError("\n".join(walker.problems))
     return Document(data, walker.places)
+
+
+def _syntax(problem: yaml.MarkedYAMLError, shown: str) -> str:
+    """PyYAML's complaint, at its line, with the line where the thing it was reading began."""
+    mark, begun = problem.problem_mark, problem.context_mark
+    line = mark.line + 1 if mark else 1
+    if problem.problem == "but found another document":
+        return f"{shown}:{line}: a second document begins here; a design is one: remove the '---'"
+    what = " ".join(str(part) for part in (problem.context, problem.problem) if part)
+    if problem.problem == "mapping values are not allowed here":
+        what += "; put a text that contains ': ' in quotes"
+    begin = f" (begun on line {begun.line + 1})" if begun and begun.line + 1 != line else ""
+    return f"{shown}:{line}: not valid YAML: {what}{begin}"
 
 
 class _Walker:
@@ -116,7 +135,8 @@ class _Walker:
         self.places.setdefault(path, place)
         self.nodes += 1
         if node.tag not in _PLAIN_TAGS:
-            raise DesignError(f"{place}: {dotted(path)}: tag '{node.tag}' is not allowed; drop it")
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise DesignError(f"{place}: {dotted(path)}: tag '{tag}' is not allowed; remove it")
         if node in above:
             raise DesignError(f"{place}: {dotted(path)}: an alias that contains itself")
         if len(above) >= MAX_DEPTH:
@@ -125,10 +145,10 @@ class _Walker:
             raise DesignError(f"{place}: aliases expand to more than {MAX_NODES} values")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, (*above, node))
-        if isinstance(node, yaml.SequenceNode):
-            below = (*above, node)
-            return [self.value(item, (*path, i), below) for i, item in enumerate(node.value)]
-        return self._scalar(node, path)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path, place)
+        below = (*above, node)
+        return [self.value(item, (*path, i), below) for i, item in enumerate(node.value)]
 
     def _mapping(
         self, node: yaml.MappingNode, path: KeyPath, above: tuple[yaml.Node, ...]
@@ -142,22 +162,25 @@ class _Walker:
             key = key_node.value
             if key in result:
                 first = self.places[(*path, key)].line
-                self.problems.append(
-                    f"{place}: {dotted((*path, key))}: duplicate key; first given on line {first}"
-                )
+                again = f"{place}: {dotted((*path, key))}: duplicate key"
+                self.problems.append(f"{again}; first given on line {first}, remove one")
                 continue
             self.places[(*path, key)] = place
             result[key] = self.value(value_node, (*path, key), above)
         return result
 
-    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath, place: Place) -> Any:
         text = node.value
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            self.problems.append(f"{place}: {dotted(path)}: half a surrogate pair; write it whole")
         if node.style in ("'", '"', "|", ">"):
             return text
         if _NULL.fullmatch(text):
             return None
         if _BOOL.fullmatch(text):
             return text == "true"
+        if len(text) > MAX_NUMBER:
+            return text
         if _INT.fullmatch(text):
             return int(text)
         if _FLOAT.fullmatch(text):
@@ -168,3 +191,14 @@ class _Walker:
 def dotted(path: KeyPath) -> str:
     """`memory.hbm.capacity`, as messages show a key path."""
     return ".".join(str(part) for part in path) or "(top)"
+
+
+def as_yaml(value: object) -> str:
+    """A value as messages show it: in YAML's words (`true`, not `True`), long ones cut."""
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    text = str(value)
+    text = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+    return f"'{text}'" if isinstance(value, str) else text

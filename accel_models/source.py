@@ -11,10 +11,13 @@ share resting on it.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from accel_models.reader import as_yaml
 
 UNCERTAINTY: dict[str, float] = {
     "calibrated": 0.10,
@@ -48,9 +51,13 @@ class Source:
 def parse_source(written: object) -> Source:
     """A Source from `datasheet: NVIDIA DS-10031`. Raises ValueError saying what would be right."""
     match = _WRITTEN.fullmatch(written.strip()) if isinstance(written, str) else None
-    if not match or match[1] not in UNCERTAINTY:
-        kinds = ", ".join(UNCERTAINTY)
-        raise ValueError(f"a source is '<kind>: <document>' with kind one of {kinds}")
+    if not match:
+        form = "'<kind>: <document>' or '<kind> ±<n>%: <document>'"
+        raise ValueError(f"must be {form}, not {as_yaml(written)}")
+    if match[1] not in UNCERTAINTY:
+        close = difflib.get_close_matches(match[1], UNCERTAINTY, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(UNCERTAINTY)}"
+        raise ValueError(f"unknown kind of source '{match[1]}'; {hint}")
     width = float(match[2]) / 100 if match[2] else UNCERTAINTY[match[1]]
     return Source(match[1], match[3].strip(), width)
 

@@ -142,14 +142,17 @@ def legal(
 
 def occupancy(problem: Matmul, mapping: Mapping, path: Path, index: int) -> Number:
     """Bytes that an instance of this level holds; a tile that changes is there twice."""
-    here, above = mapping.levels[index], mapping.levels[index - 1]
+    here = mapping.levels[index]
+    at_once = {rank: here.tile[rank] for rank in RANKS}  # by all instances together
+    for level in mapping.levels[1 : index + 1]:
+        at_once = {rank: size * level.spatial[rank] for rank, size in at_once.items()}
     total: Number = 0.0
     for operand in here.keeps:
         size: Number = problem.bytes_per_element(operand)
         changes: Number = False
         for rank in OPERAND_RANKS[operand]:
             size = size * here.tile[rank]
-            changes = np.logical_or(changes, above.tile[rank] > here.tile[rank])
+            changes = np.logical_or(changes, problem.extents[rank] > at_once[rank])
         if operand == "output":
             widths = problem.partial_bytes / problem.output_bytes
             size = size * (widths if index >= path.first_core else 1.0)

@@ -59,6 +59,8 @@ def load(module: str) -> None:
     Raises PluginError if there is no such module or it has no `register`. An error inside the
     plugin's own code is the plugin's bug and passes through.
     """
+    if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+        raise PluginError(f"'{module}' is not a module's name; write my_parts for my_parts.py")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

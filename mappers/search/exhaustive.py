@@ -1,11 +1,12 @@
 """All mappings of the space, costed in bulk, from the innermost choice outward, with pruning.
 
-Inner choices are costed with every outer level ideal (it holds everything), which bounds from below
-what any completion costs: outer tiles only add traffic. They are completed in order of that bound,
-and no further once the bound reaches the best complete mapping. Objectives within GAP of each other
-count as equal, and the second objective decides between them. With one own level outside the
-innermost the result is within GAP of the optimum of the space; with more, each intermediate stage
-keeps the BEAM best, and the optimum may be missed.
+Inner choices are costed with every outer level ideal (it holds everything), in their best loop
+order: completing them only adds traffic, save where two levels' orders together do what neither does
+alone. They are completed in the order of that estimate, and no further once it reaches the best
+complete mapping. Objectives within GAP of each other count as equal, and the second objective decides
+between them. So the result may miss the optimum of the space: tests/mappers/test_search.py holds
+the loss against costing everything; with more than two own levels each intermediate stage keeps
+the BEAM best only, and there is no such figure.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidat
     own = own_levels(path)
     rows = inner_rows(problem, path)
     first, second, evaluated = _costed(rows, problem, path, score)
+    first, second = _best_order(first, rows), _best_order(second, rows)
     ranking = _ranked(first, second)
     for inner, index in pairwise(own[:-1]):
         rows = outer_rows(rows.take(ranking[:BEAM]), problem, path, index, inner)
@@ -73,6 +75,13 @@ def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidat
             best, top = key, ranked[0]
             (_, mapping), *_ = mappings(complete.take(np.array([top])), problem, path)
             yield Candidate((float(a[top]), float(b[top])), mapping.at(0), evaluated)
+
+
+def _best_order(values: np.ndarray, rows: Rows) -> np.ndarray:
+    """For each row the least value among the loop orders of its tile, which stand side by side."""
+    (codes,) = rows.order.values()
+    orders = len(np.unique(codes))
+    return np.repeat(values.reshape(-1, orders).min(axis=1), orders)
 
 
 def _class(value: np.ndarray | float) -> np.ndarray:

@@ -2,16 +2,15 @@
 
 Three things are generated, so that they cannot drift from it: docs/schema/*.json (what `tileloom
 schema` prints); in README.md and docs/*.md the text between `<!-- generated: NAME -->` and
-`<!-- end -->`, NAME a key of REGIONS; and what follows each `$ tileloom ...` line of a ```console block,
-which is that command's output, run anew. `--check` writes nothing and exits with 4 if a file is stale.
-Only a checkout has these files; an installed package has not.
+`<!-- end -->`, NAME a key of REGIONS or a file of docs/examples; and what follows each
+`$ tileloom ...` line of a console block, which is that command's output, run anew. `--check` writes
+nothing and exits with 4 if a file is stale. A checkout has these files, an installed package not.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import re
 import shlex
@@ -21,38 +20,42 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from accel_models.engines import ENGINES
 from accel_models.library import SEARCH_PATH, list_designs, shipped_root
 from accel_models.quantity import DIMENSIONS, parse
 from accel_models.schema import design_schema
 from accel_models.source import REPORTED_AS, UNCERTAINTY
 from kernels_ref.formats import FORMATS
-from sim.cli.schema import schema
 from sim.report.inventory import design_document, model_document
 from sim.report.quantities import binary, si
 from workloads.config import shipped_models
 
 ROOT = Path(__file__).resolve().parents[2]
 DIFFERENCE = 4
+SCHEMAS = ("design", "run")
 WIDTH = 100  # of a terminal, for commands that ask
 Schema = dict[str, Any]
 
-_REGION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_REGION = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CONSOLE = re.compile(r"(```console\n)(.*?)(```)", re.DOTALL)
-_ENGINE_SECTIONS = ("systolic", "dot_product", "lut", "outer_product", "simd")
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table; a bar inside a cell is escaped."""
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |\n" for line in lines)
+    lines = [header, ("---",) * len(header), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def _shipped() -> list[tuple[str, Path]]:
+    root = shipped_root()
+    return [(name, p) for name, p in sorted(list_designs().items()) if p.is_relative_to(root)]
 
 
 def designs() -> str:
-    """Every shipped design with its outermost memory and its peaks."""
+    """Every shipped design with its outermost memory (as achieved) and its peaks."""
     rows = []
-    for name, path in sorted(list_designs().items()):
-        if not path.is_relative_to(shipped_root()):
-            continue
+    for name, path in _shipped():
         document = design_document(str(path))
         for core, facts in document["cores"].items():
             levels = facts["levels"]
@@ -76,11 +79,10 @@ def designs() -> str:
 
 
 def design_names() -> str:
-    """Names and titles by folder."""
+    """Names by folder."""
     folders: dict[str, list[str]] = {}
-    for name, path in sorted(list_designs().items()):
-        if path.is_relative_to(shipped_root()):
-            folders.setdefault(path.parent.name, []).append(f"`{name}`")
+    for name, path in _shipped():
+        folders.setdefault(path.parent.name, []).append(f"`{name}`")
     return table(("folder", "designs"), [(f, ", ".join(n)) for f, n in sorted(folders.items())])
 
 
@@ -100,11 +102,12 @@ def models() -> str:
                 f"{context:,}" if context else "not stated",
             )
         )
-    header = ("name", "parameters", "weights", "MACs of a first token", "cache per token", "context")
+    header = ("name", "parameters", "weights", "MACs of one token", "cache per token", "context")
     return table(header, rows)
 
 
 def model_names() -> str:
+    """Names alone."""
     return ", ".join(f"`{name}`" for name in shipped_models()) + "\n"
 
 
@@ -112,20 +115,22 @@ def formats() -> str:
     """The registered number formats."""
     rows = []
     for name, fmt in FORMATS.items():
-        layout = f"1 + {fmt.exponent} + {fmt.mantissa}" if fmt.kind == "float" else ""
+        layout = f"1, {fmt.exponent}, {fmt.mantissa}" if fmt.kind == "float" else ""
         group = str(fmt.group) if fmt.group else "channel" if fmt.scale_bits else ""
-        meta = f"{fmt.scale_bits} + {fmt.zero_bits}" if fmt.scale_bits else ""
+        meta = f"{fmt.scale_bits}, {fmt.zero_bits}" if fmt.scale_bits else ""
         rows.append((f"`{name}`", fmt.kind, str(fmt.bits), layout, group, meta))
-    header = ("name", "kind", "bits", "sign + exponent + mantissa", "scale per", "scale + zero bits")
+    header = ("name", "kind", "bits", "sign, exponent, mantissa", "scale per", "scale, zero bits")
     return table(header, rows)
 
 
 def source_kinds() -> str:
+    """Kinds of source with their default half-widths."""
     rows = [(f"`{k}`", f"{100 * u:.0f} %", REPORTED_AS[k]) for k, u in UNCERTAINTY.items()]
     return table(("kind", "half-width", "reported as"), rows)
 
 
 def units() -> str:
+    """Units by dimension."""
     rows = [(name, ", ".join(f"`{u}`" for u in known)) for name, known in DIMENSIONS.items()]
     return table(("dimension", "units"), rows)
 
@@ -136,7 +141,7 @@ def design_keys() -> str:
     definitions = whole["$defs"]
     top = {"properties": whole["properties"], "required": whole["else"]["required"]}
     parts = ["### Design\n\nThe top of the file.\n\n" + _keys(top)]
-    order = ["Technology", "Power", "Area", "Price", "Memory", "Core", *_ENGINE_SECTIONS]
+    order = ["Technology", "Power", "Area", "Price", "Memory", "Core", *ENGINES]
     order += ["PE", "Pair", "VectorEngine", "OpRates", "Control", "Link"]
     for name in (*order, *sorted(definitions.keys() - set(order))):
         block = definitions[name]
@@ -214,12 +219,11 @@ REGIONS: dict[str, Callable[[], str]] = {
 }
 
 
-def schema_text(what: str) -> str:
-    """What `tileloom schema WHAT` prints."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        schema(what)
-    return printed.getvalue()
+def example(name: str, root: Path) -> str:
+    """A file of docs/examples as a code block."""
+    language = {".py": "python"}.get(Path(name).suffix, "yaml")
+    text = (root / "docs" / "examples" / name).read_text(encoding="utf-8")
+    return f"```{language}\n{text}```\n"
 
 
 def output_of(command: str, root: Path) -> str:
@@ -242,7 +246,9 @@ def renewed(text: str, root: Path) -> str:
     """A Markdown page with its generated regions and command outputs made anew."""
 
     def region(match: re.Match[str]) -> str:
-        return match[1] + REGIONS[match[2]]() + match[3]
+        name = match[2]
+        text = REGIONS[name]() if name in REGIONS else example(name, root)
+        return match[1] + text + match[3]
 
     def console(match: re.Match[str]) -> str:
         commands = [line for line in match[2].splitlines() if line.startswith("$ ")]
@@ -254,7 +260,8 @@ def renewed(text: str, root: Path) -> str:
 
 def generated(root: Path) -> dict[Path, str]:
     """Every file that has generated text, as it should be."""
-    found = {root / "docs" / "schema" / f"{w}.json": schema_text(w) for w in ("design", "run")}
+    folder = root / "docs" / "schema"
+    found = {folder / f"{w}.json": output_of(f"tileloom schema {w}", root) for w in SCHEMAS}
     for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
         found[page] = renewed(page.read_text(encoding="utf-8"), root)
     return found

@@ -90,7 +90,10 @@ def _plugins_first(arguments: list[str]) -> tuple[list[str], list[str]]:
     words = iter(arguments)
     for word in words:
         if word == "--plugin":
-            front += [word, *([w] if (w := next(words, None)) is not None else [])]
+            module = next(words, None)
+            if module is None:
+                return [word], []  # a usage error of its own
+            front += [word, module]
         elif word.startswith("--plugin="):
             front.append(word)
         else:

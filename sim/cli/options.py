@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import typer
 
 from kernels_ref.errors import UserError
 
-_COUNT = re.compile(r"(\d+)([kKmM]?)")
+_COUNT = re.compile(r"(\d{1,12})([kKmM]?)")
 _FACTOR = {"": 1, "k": 1024, "m": 1024 * 1024}
+LARGEST = 16 * 1024 * 1024
 
 
 def parse_count(text: str | None, option: str) -> int | None:
@@ -23,7 +25,10 @@ def parse_count(text: str | None, option: str) -> int | None:
     match = _COUNT.fullmatch(text.strip())
     if not match:
         raise UserError(f"--{option} '{text}' is not a count; write 4096 or 4k")
-    return int(match[1]) * _FACTOR[match[2].lower()]
+    count = int(match[1]) * _FACTOR[match[2].lower()]
+    if count > LARGEST:
+        raise UserError(f"--{option} '{text}' is too large; at most 16m ({LARGEST})")
+    return count
 
 
 DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="A shipped name or a YAML file.")]
@@ -44,5 +49,7 @@ def writable(path: Path) -> Path:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
+        raise UserError(f"{path}: there is no folder {path.parent}; create it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{path}: cannot be written; check its permissions")
     return path

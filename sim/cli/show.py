@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated, Any
 
 import typer
@@ -32,10 +32,8 @@ def show(
         raise UserError("show one thing: a design, a model, or one of --" + ", --".join(asked))
     if lists:
         document: dict[str, Any] = {lists[0]: inventory.LISTS[lists[0]]()}
-    elif _is_model(str(thing)):
-        document = inventory.model_document(str(thing))
     else:
-        document = inventory.design_document(str(thing))
+        document = _document(str(thing))
     if as_json:
         print_json(document)
         return
@@ -46,11 +44,20 @@ def show(
     Console().print(tree(document))
 
 
-def _is_model(name: str) -> bool:
-    """A shipped model's name (no design has it), a JSON file, or a folder with a config.json."""
+def _document(name: str) -> dict[str, Any]:
+    """A design by name or YAML file, else a model by name, JSON file or folder with config.json."""
     from accel_models.library import list_designs
-    from workloads.config import shipped_models
+    from kernels_ref.errors import UserError
+    from sim.report import inventory
 
     if name.endswith((".yaml", ".yml")) or name in list_designs():
-        return False
-    return name in shipped_models() or name.endswith(".json") or Path(name).is_dir()
+        return inventory.design_document(name)
+    try:
+        return inventory.model_document(name)
+    except UserError as no_model:
+        if name.endswith(".json") or os.path.isdir(name):
+            raise
+        try:
+            return inventory.design_document(name)
+        except UserError as no_design:
+            raise UserError(f"{no_design}\n{no_model}") from None

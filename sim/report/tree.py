@@ -18,6 +18,8 @@ _UNITS = {
     "_mm2": "mm2",
     "_nm": "nm",
 }
+# Under these keys stand names, shown as they are typed.
+_NAMED = {"designs", "models", "formats", "transforms", "cores", "levels", "links", "ops"}
 
 
 def tree(document: dict[str, Any]) -> Tree:
@@ -28,20 +30,21 @@ def tree(document: dict[str, Any]) -> Tree:
     else:
         root = Tree(Text(f"{first} {title}", style="bold"))
     for key, value in rest:
-        _grow(root, str(key), value)
+        _grow(root, str(key), value, named=isinstance(title, dict) and first in _NAMED)
     return root
 
 
-def _grow(branch: Tree, key: str, value: Any, unit: str = "") -> None:
+def _grow(branch: Tree, key: str, value: Any, unit: str = "", named: bool = False) -> None:
     if value is None or value == {}:
         return
     if isinstance(value, dict):
         inherited = next((u for end, u in _UNITS.items() if key.endswith(end)), unit)
-        below = branch.add(Text(key.replace("_", " "), style="cyan"))
+        below = branch.add(Text(key if named else key.replace("_", " "), style="cyan"))
         for name, item in value.items():
-            _grow(below, str(name), item, inherited)
+            _grow(below, str(name), item, inherited, key in _NAMED)
         return
-    branch.add(Text(f"{_label(key)}: {_shown(key, value, unit)}"))
+    label = key if named else _label(key)
+    branch.add(Text(f"{label}: {_shown('' if named else key, value, unit)}"))
 
 
 def _label(key: str) -> str:

@@ -19,7 +19,6 @@ from accel_models.facts import Count, Facts, Switch
 from accel_models.memory import Memories
 from accel_models.quantity import (
     BytesPerSecond,
-    Dollars,
     DollarsPerHour,
     Hertz,
     JoulesPerBit,
@@ -56,10 +55,9 @@ class Area(Facts):
 
 
 class Price(Facts):
-    """What a chip costs to own or to rent."""
+    """What a chip costs to rent."""
 
-    per_hour: DollarsPerHour | None = None
-    purchase: Dollars | None = None
+    per_hour: DollarsPerHour
 
 
 class Control(Facts):
@@ -129,18 +127,3 @@ class Design(Facts):
     def clock_of(self, core: Core) -> float:
         """Hz that this kind of core runs at."""
         return core.clock or self.clock
-
-    def area_mm2(self) -> float | None:
-        """The die as given, else the sum of the parts that state one; None where nothing does."""
-        if self.area:
-            return self.area.die
-        parts = [m.area * m.instances for m in self.memory.values() if m.area]
-        for core in self.cores.values():
-            own = (core.area or 0) + sum(
-                (m.area or 0) * (core.engine.count if m.per == "engine" else 1)
-                for m in core.memory.values()
-            )
-            if core.engine.pe.area:
-                own += core.engine.pe.area * core.engine.peak(1, 1) * core.engine.count
-            parts.append(own * core.count)
-        return sum(parts) or None

@@ -122,7 +122,7 @@ def _schema(dimension: str, extra: Mapping[str, float] = {}) -> WithJsonSchema:
         {
             "type": "string",
             "description": f"{dimension}, a number and a unit",
-            "pattern": rf"^\s*[0-9.]+([eE][-+]?[0-9]+)?\s*({units})\s*$",
+            "pattern": rf"^\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*({units})\s*$",
             "examples": [_EXAMPLES[dimension]],
         }
     )

@@ -66,29 +66,30 @@ def _extended(document: Document, folder: Path | None, above: dict[Path, str]) -
         circle = [*list(above.values())[files.index(path.resolve()) :], shown]
         raise DesignError(f"{place}: extends: goes in a circle: {' -> '.join(circle)}")
     base = _merged(path, shown, above)
-    return Document(_merge(base.data, document.data, None), base.places | document.places)
+    return Document(_merge(base.data, document.data, {}), base.places | document.places)
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any], outer: Any) -> dict[str, Any]:
-    """`over` on top of `base`, key by key. `outer`: the source that an overriding block around
-    `over` gives to what has none of its own."""
+def _merge(base: dict[str, Any], over: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`, key by key. `outer`: the sources, by name, that overriding blocks
+    around `over` give to what they set. A source of a name that `over` does not set is the new
+    one of what is inherited."""
     result = {key: value for key, value in base.items() if key != "source"}
     sources = _by_key(base.get("source"))
-    named = _by_key(over.get("source"))
-    rest = named.pop("default", outer)
+    own = _by_key(over.get("source"))
+    given = own if "default" in own else outer | own
     for key, value in over.items():
         if key == "source":
             continue
-        source = named.get(key, rest)
+        source = given.get(key, given.get("default"))
+        covered = {} if source is None else {"default": source}
         if isinstance(value, dict):
-            result[key] = _merge(_kept(base.get(key), value), value, source)
-            named.pop(key, None)
+            result[key] = _merge(_kept(base.get(key), value), value, given | covered)
         else:
             result[key] = value
-            if source is not None:
-                sources[key] = source
-    sources |= named
+            sources |= {key: source} if covered else {}
+    sources |= {name: text for name, text in own.items() if name not in {*_keys_within(over), "default"}}
     return result | ({"source": sources} if sources else {})
+
 
 
 def _kept(base: Any, over: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +195,15 @@ def _format_problems(block: dict[str, Any], path: KeyPath) -> Iterator[Problem]:
                 yield at, f"unknown number format {as_yaml(name)}; {nearest(name, list(FORMATS))}"
 
 
+def _keys_within(block: Any) -> list[str]:
+    """Every key of the block, those of its own mappings included."""
+    if not isinstance(block, dict):
+        return []
+    own = [key for key in block if key != "source"]
+    inner = (key for name in own for key in _keys_within(block[name]))
+    return list(dict.fromkeys([*own, *inner]))
+
+
 def _source_problems(block: Any, path: KeyPath = ()) -> Iterator[Problem]:
     """Sources that do not say their kind, or speak of keys that are not there."""
     if not isinstance(block, dict):
@@ -202,8 +212,8 @@ def _source_problems(block: Any, path: KeyPath = ()) -> Iterator[Problem]:
     named = given if isinstance(given, dict) else {}
     for key, text in named.items() if named or "source" not in block else [(None, given)]:
         at = (*path, "source") if key is None else (*path, "source", key)
-        if key not in (None, "default") and key not in block:
-            known = [k for k in block if k != "source"]
+        known = _keys_within(block)
+        if key not in (None, "default") and key not in known:
             yield at, f"the block has no key '{key}'; {nearest(key, known)}"
         try:
             parse_source(text)

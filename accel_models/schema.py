@@ -7,9 +7,46 @@ from typing import Any
 from accel_models.design import Design
 from accel_models.engines import ENGINES
 
+Schema = dict[str, Any]
+_OVERRIDING = "#/$defs/overriding_"
 
-def design_schema() -> dict[str, Any]:
-    """Schema of the YAML as written: `name` is the file's, `extends` makes everything optional."""
+
+def file_schema() -> Schema:
+    """Schema of a design file: a whole design, or the keys that change in the one it `extends`."""
+    whole = design_schema()
+    required, definitions = whole.pop("else")["required"], whole.pop("$defs")
+    kept = {key: whole.pop(key) for key in ("$schema", "title", "if")}
+    whole.pop("then")
+    overriding = {
+        _OVERRIDING.rsplit("/", 1)[-1] + name: _optional(block)
+        for name, block in definitions.items()
+    }
+    return kept | {
+        "then": _optional(whole),
+        "else": whole | {"required": required},
+        "$defs": definitions | overriding,
+    }
+
+
+def _optional(schema: Any) -> Any:
+    """The schema with every key optional, down through the blocks it refers to."""
+    if isinstance(schema, list):
+        return [_optional(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result: Schema = {}
+    for key, value in schema.items():
+        if key == "$ref":
+            result[key] = value.replace("#/$defs/", _OVERRIDING)
+        elif key == "oneOf":  # a block without its kind fits several engines
+            result["anyOf"] = _optional(value)
+        elif key != "required":
+            result[key] = _optional(value)
+    return result
+
+
+def design_schema() -> Schema:
+    """Schema of a whole design as written: `name` is the file's, `extends` frees the top's keys."""
     schema = Design.model_json_schema()
     definitions = schema["$defs"]
     definitions["Core"]["properties"]["matrix"] = {

@@ -65,7 +65,8 @@ def parse_source(written: object) -> Source:
 def source_for(data: Mapping[str, Any], path: tuple[str | int, ...]) -> str | None:
     """The `source:` text that covers the number at `path`: the innermost block's that names it.
 
-    A block's source is a text for all its numbers, or a mapping from its keys (and `default`).
+    A block's source is a text for all its numbers, or a mapping: from the number's own name at
+    any depth (`energy`), from the block's key that leads to it, or from `default`.
     """
     found: str | None = None
     block: Any = data
@@ -76,6 +77,6 @@ def source_for(data: Mapping[str, Any], path: tuple[str | int, ...]) -> str | No
         if isinstance(given, str):
             found = given
         elif isinstance(given, dict):
-            found = given.get(key, given.get("default", found))
+            found = given.get(path[-1], given.get(key, given.get("default", found)))
         block = block.get(key)
     return found

@@ -4,14 +4,15 @@ overlap.
 For any op, with T_r the busy time of resource r (a memory level, the matrix or the vector engine,
 the power supply) over the whole op:
 
-    latency = launch + access latency + sync + prologue + max_r (T_r - head_r - tail_r) + serial +
-    epilogue
+    latency = launch + access latency + sync + prologue
+              + max_r (T_r - head_r - tail_r - serial_r) + sum_r serial_r + epilogue
 
 The first step's loads (head_r of each level) have nothing to overlap with, so they add their
-largest, the prologue; the last step's stores likewise (tail_r, epilogue). `serial` is what may not
-overlap: the fill of single-buffered levels. Power is a resource: dynamic energy over (limit -
-static), the time over which the board may spend it. Hence max_r T_r <= latency <= launch + access
-+ sync + sum_r T_r.
+largest, the prologue; the last step's stores likewise (tail_r, epilogue). serial_r is what may not
+overlap: all the rest of a single-buffered level's time. Power is a resource: dynamic energy over
+(limit - static), the time over which the board may spend it. Hence
+
+    max_r T_r <= latency <= launch + access latency + sync + sum_r T_r
 
     energy = sum of bytes * energy per byte + MACs * energy + vector ops * energy + static * latency
 
@@ -105,13 +106,7 @@ def compose(work: Work, path: Path) -> Cost:
     access = path.access_latency_s() * work.launches
     prologue, epilogue = largest(list(work.head.values())), largest(list(work.tail.values()))
     serial = sum(work.serial.values(), 0.0)
-    rest = {
-        name: seconds
-        - work.head.get(name, 0.0)
-        - work.tail.get(name, 0.0)
-        - work.serial.get(name, 0.0)
-        for name, seconds in busy.items()
-    }
+    rest = _rest(replace(work, busy=busy))
     body = largest(list(rest.values()))
     fixed = {"launch": launch, "access": access, "sync": work.sync_s}
     phases = {"prologue": prologue, "body": body, "serial": serial, "epilogue": epilogue}
@@ -140,13 +135,6 @@ def _one_vector_engine(work: Work) -> Work:
 def in_sequence(costs: list[Cost]) -> Cost:
     """One after the other: everything adds up."""
 
-    def add(parts: list[dict[str, Number]]) -> dict[str, Number]:
-        total: dict[str, Number] = {}
-        for part in parts:
-            for name, value in part.items():
-                total[name] = total.get(name, 0.0) + value
-        return total
-
     traffic: Traffic = {}
     for cost in costs:
         for level, operands in cost.work.traffic.items():
@@ -157,52 +145,66 @@ def in_sequence(costs: list[Cost]) -> Cost:
         sum(cost.latency_s for cost in costs),
         sum(cost.energy_j for cost in costs),
         Work(
-            add([w.busy for w in works]),
-            add([w.head for w in works]),
-            add([w.tail for w in works]),
-            add([w.joules for w in works]),
+            _added([w.busy for w in works]),
+            _added([w.head for w in works]),
+            _added([w.tail for w in works]),
+            _added([w.joules for w in works]),
             traffic,
-            add([w.serial for w in works]),
+            _added([w.serial for w in works]),
             sum(w.sync_s for w in works),
             sum(w.launches for w in works),
         ),
-        add([cost.exposed for cost in costs]),
-        add([cost.joules for cost in costs]),
+        _added([cost.exposed for cost in costs]),
+        _added([cost.joules for cost in costs]),
         tuple(costs),
     )
+
+
+FIXED = ("launch", "access", "sync")  # times that add to the latency whatever overlaps
+
+
+def _rest(work: Work) -> dict[str, Number]:
+    """Each resource's time that is neither the first loads, the last stores, nor serial."""
+    apart = (work.head, work.tail, work.serial)
+    return {
+        name: seconds - sum(part.get(name, 0.0) for part in apart)
+        for name, seconds in work.busy.items()
+    }
 
 
 def exposed_by_resource(cost: Cost) -> dict[str, float]:
     """Scalar latency split by resource: which resource each exposed part waits for."""
     if cost.stages:
-        total: dict[str, float] = {}
-        for stage in cost.stages:
-            for name, seconds in exposed_by_resource(stage).items():
-                total[name] = total.get(name, 0.0) + seconds
-        return total
+        return _added([exposed_by_resource(stage) for stage in cost.stages])
     work = cost.work
-    found = {name: float(cost.exposed[name]) for name in ("launch", "access", "sync")}
+    found = {name: float(cost.exposed[name]) for name in FIXED}
+    phases = ((work.head, "prologue"), (work.tail, "epilogue"), (_rest(work), "body"))
+    for parts, phase in phases:
+        if parts:
+            name = max(parts, key=lambda n: float(parts[n]))
+            found[name] = found.get(name, 0.0) + float(cost.exposed[phase])
+    return _added([found, {name: float(s) for name, s in work.serial.items()}])
 
-    def charge(name: str, seconds: Any) -> None:
-        found[name] = found.get(name, 0.0) + float(seconds)
 
-    if work.head:
-        charge(max(work.head, key=lambda n: float(work.head[n])), cost.exposed["prologue"])
-    if work.tail:
-        charge(max(work.tail, key=lambda n: float(work.tail[n])), cost.exposed["epilogue"])
-    for name, seconds in work.serial.items():
-        charge(name, seconds)
-    rest = {
-        name: float(
-            seconds
-            - work.head.get(name, 0.0)
-            - work.tail.get(name, 0.0)
-            - work.serial.get(name, 0.0)
-        )
-        for name, seconds in work.busy.items()
-    }
-    charge(max(rest, key=lambda n: rest[n]), cost.exposed["body"])
-    return found
+def saved_without(cost: Cost) -> dict[str, float]:
+    """Per resource, how much shorter the op would be if that resource took no time."""
+    if cost.stages:
+        return _added([saved_without(stage) for stage in cost.stages])
+    work, saved = cost.work, {name: float(cost.exposed[name]) for name in FIXED}
+    parts = (work.head, work.tail, _rest(work))
+    for name in work.busy:
+        others = sum(float(largest([v for n, v in part.items() if n != name])) for part in parts)
+        whole = sum(float(largest(list(part.values()))) for part in parts)
+        saved[name] = whole - others + float(work.serial.get(name, 0.0))
+    return saved
+
+
+def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
 
 
 def memory_joules(traffic: Traffic, path: Path) -> dict[str, Number]:

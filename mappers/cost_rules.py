@@ -19,8 +19,9 @@ from kernels_ref.formats import Format, get_format
 from mappers.cost import Cost, in_sequence
 from mappers.flash import Flash, flash_cost, flash_tiles
 from mappers.mapping import Mapping, describe_tile
-from mappers.matmul import Matmul, matmul_cost
+from mappers.matmul import matmul_cost
 from mappers.plan import Plan
+from mappers.problem import Matmul
 from mappers.search.exhaustive import OBJECTIVES, exhaustive
 from mappers.streaming import Stream, stream_cost
 from workloads.graph import Graph, Op, Tensor
@@ -118,6 +119,8 @@ def plan_einsum(op: Einsum, epilogue: tuple[Op, ...], context: Context) -> Plan:
         work,
         extra,
         shared_weight=b.kind in ("weight", "table"),
+        weight=b.format,
+        activation=a.format,
     )
     mapping, cost = _searched(problem, path, context, op.name)
     return Plan(
@@ -236,7 +239,11 @@ def plan_vector(op: Vector, epilogue: tuple[Op, ...], context: Context) -> Plan:
     cost = stream_cost(stream, path)
     peak = path.cores * path.vector.count * path.clock_hz
     mapping = {"rows": op.rows, "cores": min(path.cores, op.rows) if op.reduction else path.cores}
-    return Plan(path, cost, f"{op.rows} rows", mapping, peak, path.vector.cycles(work))
+    return Plan(path, cost, _rows(op.rows), mapping, peak, path.vector.cycles(work))
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def plan_gather(op: Gather, epilogue: tuple[Op, ...], context: Context) -> Plan:
@@ -245,7 +252,7 @@ def plan_gather(op: Gather, epilogue: tuple[Op, ...], context: Context) -> Plan:
     table, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     row = op.width * per_element(table)
     stream = Stream({"table": op.rows * row}, float(out.bytes), op.rows, row, run_bytes=row)
-    return Plan(path, stream_cost(stream, path), f"{op.rows} rows", {"rows": op.rows}, 0.0, 0.0)
+    return Plan(path, stream_cost(stream, path), _rows(op.rows), {"rows": op.rows}, 0.0, 0.0)
 
 
 def plan_move(op: Move, epilogue: tuple[Op, ...], context: Context) -> Plan:

@@ -27,7 +27,7 @@ from accel_models.engines.pe import Datapath
 from accel_models.engines.tile import MatmulTile
 from accel_models.path import Level, Path
 from mappers.cost import Cost, Traffic, Work, add_traffic, compose, memory_joules, vector_joules
-from mappers.space import doublings
+from mappers.space import menu
 from workloads.ops.attention import Attention, softmax_ops
 
 MAX_KEY_TILE = 1024
@@ -68,7 +68,7 @@ def flash_tiles(flash: Flash, path: Path) -> Iterator[FlashTile]:
     gm, gn, _ = path.engine.geometry(flash.qk.pair.macs_per_cycle)
     rows = op.group * op.q_len
     longest = min(op.kv_len, MAX_KEY_TILE)
-    for tm, ts in product(doublings(gm, rows), doublings(gn, longest)):
+    for tm, ts in product(menu(gm, rows), menu(gn, longest)):
         if tm > 2048 or not _fits(flash, path, tm, ts):
             continue
         jobs = op.batch * op.kv_heads * ceil(rows / tm)

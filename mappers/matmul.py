@@ -1,81 +1,36 @@
 """A matrix multiplication's work under a mapping: traffic, engine cycles, conversions, epilogue.
 
-Traffic by `mappers.reuse`; each level is charged with what its children read from and write to it
-and with what it is filled with. Partial sums that leave an instance travel at the accumulator's
-width, written every time and read back all but the first. Engine cycles are the busiest core's
+Engine cycles are the busiest core's
 `engine.service` over its tiles, full and ragged ones counted apart; with `dispatch: dynamic` the
 output tiles are dealt to cores as they fall free, so
 
     steps = ceil(output tiles * k splits / cores)             (wave quantization)
 
-and every wave lasts as long as a full tile. Weights are stored in the order they are read; rows of
-activations shorter than a memory's granularity fetch whole granules. An operand the PE cannot take
-is converted by the vector engine each time it enters a core.
+and every wave lasts as long as a full tile.
+Traffic and conversions are those of `mappers.traffic`.
 Not modeled: several output tiles in flight on one core; the order of tiles within a wave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
-from accel_models.engines.pe import Datapath
 from accel_models.engines.tile import MatmulTile, Number, ceil_div
 from accel_models.path import ENGINE, Path
-from mappers.cost import (
-    Cost,
-    Traffic,
-    Work,
-    add_traffic,
-    compose,
-    memory_joules,
-    vector_joules,
-    whole_granules,
-)
+from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
-from mappers.reuse import Nest, busy_steps, moved_elements
-
-
-@dataclass(frozen=True)
-class Matmul:
-    """C[b,m,n] = A[b,m,k] B[b,k,n]. Bytes are per element, metadata included."""
-
-    extents: Map[str, int]
-    datapath: Datapath
-    activation_bytes: float
-    weight_bytes: float
-    output_bytes: float
-    partial_bytes: float
-    epilogue_ops: Map[str, float] = field(default_factory=dict)  # vector work on the outputs
-    epilogue_bytes: float = 0.0  # further operands read once with the outputs
-    shared_weight: bool = True  # stored by us, so in the order we read it
-
-    @property
-    def macs(self) -> int:
-        return int(np.prod([self.extents[r] for r in RANKS], dtype=object))
-
-    def key(self) -> tuple[object, ...]:
-        """Hashable identity."""
-        return (
-            tuple(self.extents.items()),
-            self.datapath,
-            (self.activation_bytes, self.weight_bytes, self.output_bytes, self.partial_bytes),
-            (tuple(self.epilogue_ops.items()), self.epilogue_bytes, self.shared_weight),
-        )
-
-    def bytes_per_element(self, operand: str) -> float:
-        return {"activation": self.activation_bytes, "weight": self.weight_bytes}.get(
-            operand, self.output_bytes
-        )
+from mappers.problem import Matmul
+from mappers.reuse import Nest, busy_steps
+from mappers.traffic import load_share, matmul_traffic, operand_sums
 
 
 def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
     """Latency and energy of `problem` under `mapping`; arrays where the mapping has arrays."""
     nest = Nest(mapping, path, problem.extents)
-    traffic, conversions = _traffic(problem, nest)
+    traffic, conversions = matmul_traffic(problem, nest)
     cycles, out_steps, k_steps = engine_cycles(problem, nest)
     cores = np.minimum(_output_tiles(nest) / out_steps, path.cores)  # at work, on average
     vector = _plus(problem.epilogue_ops, conversions)
@@ -87,10 +42,10 @@ def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
         busy["matrix"] = busy["matrix"] + vector_s
     head, tail, serial = {}, {}, {}
     for level in path.memories:
-        read, written = _sums(traffic.get(level.name, {}))
+        read, written = operand_sums(traffic.get(level.name, {}))
         instances = _instances_at_work(path, level.name, mapping, cores)
         busy[level.name] = level.seconds(read, written, instances)
-        loads, stores = _load_share(traffic.get(level.name, {}))
+        loads, stores = load_share(traffic.get(level.name, {}))
         head[level.name] = busy[level.name] * loads / (out_steps * k_steps)
         tail[level.name] = busy[level.name] * stores / out_steps
         if level.buffering == "single":
@@ -217,110 +172,6 @@ def _instances_at_work(path: Path, name: str, mapping: Mapping, cores: Number) -
         for rank in RANKS:
             per_core = per_core * mapping.levels[i].spatial[rank]
     return cores * np.minimum(per_core, level.instances // path.cores)
-
-
-def _traffic(problem: Matmul, nest: Nest) -> tuple[Traffic, dict[str, Number]]:
-    """Bytes at every level by operand, and conversions by the vector engine."""
-    traffic: Traffic = {}
-    conversions: dict[str, Number] = {}
-    for operand in OPERAND_RANKS:
-        _flow(operand, problem, nest, traffic)
-        convert = (
-            problem.datapath.convert_weight
-            if operand == "weight"
-            else operand == "activation" and problem.datapath.convert_activation
-        )
-        if convert:
-            level = max(_kept(operand, nest.mapping), nest.path.first_core)
-            entering = moved_elements(nest, operand, level, False)
-            conversions["convert"] = conversions.get("convert", 0) + entering
-    if problem.epilogue_bytes:
-        for shared in nest.path.levels[: nest.path.first_core]:
-            add_traffic(traffic, shared.name, "epilogue", problem.epilogue_bytes, 0.0)
-    return traffic, conversions
-
-
-def _kept(operand: str, mapping: Mapping) -> int:
-    """Index of the innermost level that keeps the operand."""
-    return max(i for i, level in enumerate(mapping.levels) if operand in level.keeps)
-
-
-def _flow(operand: str, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
-    """Charge the operand's way down through the levels that keep it, and into the engine."""
-    parent = 0
-    for i in range(1, len(nest.path.memories)):
-        if operand in nest.mapping.levels[i].keeps:
-            _between(operand, (parent, i), problem, nest, traffic)
-            parent = i
-    _into_engine(operand, parent, problem, nest, traffic)
-
-
-def _between(
-    operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest, traffic: Traffic
-) -> None:
-    """Bytes from parent to child; outputs go the other way, partial sums both."""
-    up, down = nest.path.levels[ends[0]].name, nest.path.levels[ends[1]].name
-    seen = moved_elements(nest, operand, ends[1], True)
-    held = moved_elements(nest, operand, ends[1], False)
-    width, partial = problem.bytes_per_element(operand), problem.partial_bytes
-    extra = _overfetch(operand, ends, problem, nest)
-    if operand != "output":
-        add_traffic(traffic, up, operand, seen * width * extra, 0.0)
-        add_traffic(traffic, down, operand, 0.0, held * width)
-        return
-    once = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
-    written = once * width * extra + (seen - once) * partial
-    add_traffic(traffic, up, operand, (seen - once) * partial, written)
-    add_traffic(traffic, down, operand, held * partial, (held - once) * partial)
-
-
-def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest) -> Number:
-    """Bytes moved per byte used: a tile's rows of a row-major operand, in whole granules."""
-    if operand == "weight" and problem.shared_weight:
-        return 1.0
-    granularity = nest.path.levels[ends[0]].granularity
-    rank = {"activation": "k", "weight": "n", "output": "n"}[operand]
-    tile = nest.mapping.levels[ends[1]].tile[rank]
-    whole = tile >= problem.extents[rank]  # then rows follow each other without a gap
-    run: Number = np.where(whole, np.maximum(tile, granularity), tile)
-    return whole_granules(run * problem.bytes_per_element(operand), granularity)
-
-
-def _into_engine(operand: str, source: int, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
-    """What the engine reads and writes at the innermost level that keeps the operand."""
-    tile, last, pair = nest.mapping.levels[-1].tile, len(nest.path.levels) - 1, problem.datapath
-    words = nest.path.engine.operand_words(
-        MatmulTile(tile["m"], tile["n"], tile["k"], pair.pair.macs_per_cycle, pair.weight.bits)
-    )
-    share: Number = tile["b"]  # tiles, ragged ones by their useful part
-    for rank, extent in problem.extents.items():
-        share = share * (extent / tile[rank])
-    name = nest.path.levels[source].name
-    if operand == "output":
-        outputs = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
-        read = words.output_read * share + (nest.tiles(last, "k") - 1) * outputs
-        partial = problem.partial_bytes
-        add_traffic(traffic, name, operand, read * partial, words.output_write * share * partial)
-        return
-    elements = words.activation if operand == "activation" else words.weight
-    add_traffic(traffic, name, operand, elements * share * problem.bytes_per_element(operand), 0.0)
-
-
-def _sums(operands: Map[str, tuple[Number, Number]]) -> tuple[Number, Number]:
-    read: Number = 0.0
-    written: Number = 0.0
-    for r, w in operands.values():
-        read, written = read + r, written + w
-    return read, written
-
-
-def _load_share(operands: Map[str, tuple[Number, Number]]) -> tuple[Number, Number]:
-    """Shares of a level's bytes that are loads of inputs, and stores of outputs."""
-    read, written = _sums(operands)
-    total = np.maximum(read + written, 1e-30)
-    out_read, out_written = operands.get("output", (0.0, 0.0))
-    stores = (out_read + out_written) / total
-    return 1.0 - stores, stores
 
 
 def _plus(a: Map[str, Number], b: Map[str, Number]) -> dict[str, Number]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from accel_models.path import ENGINE, Level, Path
 from mappers.mapping import RANKS, LevelMapping, Mapping
-from mappers.matmul import Matmul
+from mappers.problem import Matmul
 
 ORDERS: tuple[tuple[str, ...], ...] = (
     ("b", "m", "n", "k"),
@@ -30,6 +30,7 @@ ORDERS: tuple[tuple[str, ...], ...] = (
     ("b", "n", "k", "m"),
 )
 Sizes = dict[str, np.ndarray]
+MOST_ROWS = 30_000  # mappings costed at once, per stage
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ def _disjoint(level: Level, above: Level) -> bool:
     return not set(level.keeps) & set(above.keeps)
 
 
-def doublings(granule: int, extent: int) -> list[int]:
-    """granule times powers of two below the extent, and the extent itself."""
+def menu(granule: int, extent: int, step: int = 2) -> list[int]:
+    """granule times powers of `step` below the extent, and the extent itself."""
     sizes, size = [], granule
     while size < extent:
         sizes.append(size)
-        size *= 2
+        size *= step
     return [*sizes, extent]
 
 
@@ -91,14 +92,19 @@ def inner_rows(problem: Matmul, path: Path) -> Rows:
     gm, gn, gk = path.engine.geometry(problem.datapath.pair.macs_per_cycle)
     ext = problem.extents
     orders = (0,) if _keeps_sums_inside(path, index) else range(len(ORDERS))
-    found: list[tuple[int, ...]] = []
-    for m, n, k in product(
-        doublings(gm, ext["m"]), doublings(gn, ext["n"]), doublings(gk, ext["k"])
-    ):
-        if not _may_fit(problem, path, index, m, n, k):
-            continue
-        for em, en in _grids(path, m, n, gm, gn):
-            found += [(m, n, k, em, en, o) for o in orders]
+    arranged = not _dealt(path, index)
+    spread = len(_split_choices(problem, path, index, arranged))
+    for step in (2, 4, 8, 16):  # coarser menus where a problem would have too many rows
+        menus = (menu(g, ext[r], step) for g, r in ((gm, "m"), (gn, "n"), (gk, "k")))
+        found = [
+            (m, n, k, em, en, order)
+            for m, n, k in product(*menus)
+            if _may_fit(problem, path, index, m, n, k)
+            for em, en in _grids(path, m, n, gm, gn)
+            for order in orders
+        ]
+        if len(found) * spread <= MOST_ROWS:
+            break
     table = np.array(found or [(ext["m"], ext["n"], ext["k"], 1, 1, 0)], dtype=np.int64)
     ones = np.ones(len(table), dtype=np.int64)
     tile = {"b": ones, "m": table[:, 0], "n": table[:, 1], "k": table[:, 2]}
@@ -108,7 +114,7 @@ def inner_rows(problem: Matmul, path: Path) -> Rows:
         {index: table[:, 5]},
         (table[:, 3], table[:, 4]),
     )
-    return with_splits(rows, problem, path, index, arranged=not _dealt(path, index))
+    return with_splits(rows, problem, path, index, arranged)
 
 
 def _dealt(path: Path, index: int) -> bool:
@@ -134,8 +140,8 @@ def _grids(path: Path, m: int, n: int, gm: int, gn: int) -> list[tuple[int, int]
         (em, en)
         for em in range(1, engines + 1)
         for en in range(1, engines // em + 1)
-        if m >= em * gm and n >= en * gn and m % em == 0 and n % en == 0
-    ] or [(1, 1)]
+        if _divides(m, em, gm) and _divides(n, en, gn)
+    ]
     most = max(em * en for em, en in options)
     return [(em, en) for em, en in options if em * en == most]
 
@@ -148,14 +154,9 @@ def with_splits(rows: Rows, problem: Matmul, path: Path, index: int, arranged: b
     fan_out = path.levels[index].instances // path.levels[index - 1].instances
     if fan_out == 1:
         return rows
-    tile, ext = rows.tile[index], problem.extents
-    counts = {r: -(-ext[r] // tile[r]) for r in RANKS}
+    counts = {r: -(-problem.extents[r] // rows.tile[index][r]) for r in RANKS}
     parts: list[Rows] = []
-    along_m = _menu(fan_out) if arranged else [1]
-    batches = _batch_splits(ext["b"], fan_out) if arranged else [1]
-    for b, k, m in product(batches, (1, 2, 4, 8, 16), along_m):
-        if b * k * m > fan_out:
-            continue
+    for b, k, m in _split_choices(problem, path, index, arranged):
         n = np.minimum(counts["n"], fan_out // (b * k * m))
         keep = (m <= counts["m"]) & ((k == 1) | (2 * k <= counts["k"]))
         if not keep.any():
@@ -167,11 +168,29 @@ def with_splits(rows: Rows, problem: Matmul, path: Path, index: int, arranged: b
     return concatenate(parts)
 
 
+def _divides(size: int, parts: int, block: int) -> bool:
+    """Can a tile be shared by so many engines, each with a block of its own at least?"""
+    return parts == 1 or (size >= parts * block and size % parts == 0)
+
+
+def _split_choices(
+    problem: Matmul, path: Path, index: int, arranged: bool
+) -> list[tuple[int, int, int]]:
+    """(batch, k, m) counts of instances; n takes what is left."""
+    fan_out = path.levels[index].instances // path.levels[index - 1].instances
+    along_m = _counts(fan_out) if arranged else [1]
+    batches = _batch_splits(problem.extents["b"], fan_out) if arranged else [1]
+    choices = product(batches, (1, 2, 4, 8, 16), along_m)
+    return [(b, k, m) for b, k, m in choices if b * k * m <= fan_out]
+
+
 def _batch_splits(batch: int, fan_out: int) -> list[int]:
-    return sorted({s for s in _menu(fan_out) if s <= batch} | {min(batch, fan_out)})
+    """One, the most there can be, and powers of four between."""
+    most = min(batch, fan_out)
+    return sorted({4**i for i in range(most.bit_length()) if 4**i <= most} | {most})
 
 
-def _menu(fan_out: int) -> list[int]:
+def _counts(fan_out: int) -> list[int]:
     """Split counts worth trying: divisors of the fan-out, and powers of two up to it."""
     divisors = {d for d in range(1, fan_out + 1) if fan_out % d == 0}
     return sorted(divisors | {1 << i for i in range(fan_out.bit_length()) if 1 << i <= fan_out})
@@ -183,7 +202,7 @@ def arranged(rows: Rows, problem: Matmul, path: Path, index: int) -> Rows:
     counts = {r: -(-ext[r] // tile[r]) for r in RANKS}
     cores = path.cores // split["k"]
     parts: list[Rows] = []
-    for b, m in product(_batch_splits(ext["b"], path.cores), _menu(path.cores)):
+    for b, m in product(_batch_splits(ext["b"], path.cores), _counts(path.cores)):
         keep = (b * m <= cores) & (m <= counts["m"])
         if keep.any():
             kept = rows.take(np.flatnonzero(keep))
@@ -196,14 +215,16 @@ def arranged(rows: Rows, problem: Matmul, path: Path, index: int) -> Rows:
 
 def outer_rows(rows: Rows, problem: Matmul, path: Path, index: int, inner: int) -> Rows:
     """Each row with every tile, order and split at own level `index`, next outside `inner`."""
+    last = index == own_levels(path)[-1]
+    times = (1, 2, 4, 8, 16, 64, 0) if last else (1, 2, 4, 16, 0)  # 0: the whole extent
+    each = 2 * len(times) ** 2 * len(ORDERS) * len(_split_choices(problem, path, index, True))
+    rows = rows.take(np.arange(min(len(rows), max(1, MOST_ROWS // each))))
     if _dealt(path, inner):
         rows = arranged(rows, problem, path, inner)
     ext, tile, split = problem.extents, rows.tile[inner], rows.split[inner]
     spread = {r: np.minimum(tile[r] * split[r], ext[r]) for r in RANKS}
     whole = {r: np.full(len(rows), ext[r], dtype=np.int64) for r in RANKS}
     parts: list[Rows] = []
-    last = index == own_levels(path)[-1]
-    times = (1, 2, 4, 8, 16, 64, 0) if last else (1, 2, 4, 16, 0)  # 0: the whole extent
     for tm, tn, all_k, order in product(times, times, (False, True), range(len(ORDERS))):
         if not all_k and (tm != 1 or tn != 1) and _keeps_sums_inside(path, index):
             continue
@@ -273,7 +294,7 @@ def _register_block(problem: Matmul, path: Path) -> dict[str, int]:
         (v.capacity for v in path.memories[path.first_core + 1 :] if v.kind == "regfile"), default=0
     )
     best = (gm, gn)
-    for m, n in product(doublings(gm, problem.extents["m"]), doublings(gn, problem.extents["n"])):
+    for m, n in product(menu(gm, problem.extents["m"]), menu(gn, problem.extents["n"])):
         sums = m * n * problem.partial_bytes
         operands = 2 * gk * (m * problem.activation_bytes + n * problem.weight_bytes)
         reads_less = m * n * (best[0] + best[1]) > best[0] * best[1] * (m + n)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from accel_models.area import area_mm2
 from accel_models.design import PathKey
-from mappers.cost import Cost, exposed_by_resource
+from mappers.cost import exposed_by_resource, saved_without
 from mappers.plan import Placed, Schedule
 from sim.run import Limit, OpRun, Run, Traffic, Trust
 from sim.trust import area_numbers, energy_numbers, latency_numbers, trust
 
-FIXED = ("launch", "sync")  # bounds that add to the latency whatever overlaps
+ENGINE_OF = {"vector": "vector"}  # of ops that have no MACs
 
 
 def run(schedule: Schedule) -> Run:
     """The phase that the schedule's graph describes."""
     graph, design = schedule.graph, schedule.design
     ops = tuple(op_run(placed) for placed in schedule)
-    memory = next(iter(design.memory.values()))
+    memory, area = next(iter(design.memory.values())), area_mm2(design)
     return Run(
         design=design.name,
         design_title=design.title,
@@ -35,17 +36,18 @@ def run(schedule: Schedule) -> Run:
         context=graph.context,
         latency_s=sum(op.count * op.latency_s for op in ops),
         energy_j=sum(op.count * op.energy_j for op in ops),
-        area_mm2=design.area_mm2(),
+        area_mm2=area,
+        area_is_die=design.area is not None,
         params=graph.params,
         weight_bytes=graph.weight_bytes,
         kv_bytes=graph.kv_bytes,
-        memory_bytes=memory.capacity * memory.instances,
+        memory_bytes=round(memory.capacity * memory.instances),
         produced_tokens=graph.batch * graph.tokens,
         ops=ops,
         limits=limits(ops),
         latency_trust=_latency_trust(schedule),
         energy_trust=_energy_trust(schedule),
-        area_trust=trust(area_numbers(design), design) if design.area_mm2() else None,
+        area_trust=trust(area_numbers(design), design) if area else None,
         dollars_per_hour=design.price.per_hour if design.price else None,
         warnings=tuple(_warnings(schedule)),
         facts=_facts(schedule),
@@ -55,7 +57,7 @@ def run(schedule: Schedule) -> Run:
 def op_run(placed: Placed) -> OpRun:
     """The op's cost in the report's terms."""
     cost, plan = placed.cost, placed.plan
-    next_bound, saves = _without_bound(cost)
+    bounds = sorted(cost.bounds().items(), key=lambda item: -item[1])
     return OpRun(
         name=placed.op.name,
         kind=placed.op.kind,
@@ -63,8 +65,8 @@ def op_run(placed: Placed) -> OpRun:
         latency_s=float(cost.latency_s),
         energy_j=float(cost.energy_j),
         bound_by=cost.bound_by,
-        next_bound=next_bound,
-        saves_s=saves,
+        next_bound=bounds[1][0],
+        saves_s=saved_without(cost),
         macs=placed.op.macs,
         traffic={
             level: {o: Traffic(float(r), float(w)) for o, (r, w) in operands.items()}
@@ -72,7 +74,7 @@ def op_run(placed: Placed) -> OpRun:
         },
         utilization=plan.utilization,
         cores=plan.path.name,
-        engine=plan.path.runs_on,
+        engine=plan.path.runs_on if placed.op.macs else ENGINE_OF.get(placed.op.kind, "none"),
         tile=plan.tile,
         mapping=plan.mapping,
         variant=plan.variant,
@@ -85,16 +87,6 @@ def op_run(placed: Placed) -> OpRun:
     )
 
 
-def _without_bound(cost: Cost) -> tuple[str, float]:
-    """(what limits next, seconds saved) if the largest bound were infinitely fast."""
-    bounds = cost.bounds()
-    (bound, first), (following, _) = sorted(bounds.items(), key=lambda item: -item[1])[:2]
-    if bound in FIXED:
-        return following, first
-    inside = max((t for n, t in bounds.items() if n != bound and n not in FIXED), default=0.0)
-    return following, max(0.0, first - inside)
-
-
 def limits(ops: Iterable[OpRun]) -> tuple[Limit, ...]:
     """Per resource over the whole run, most waited for first."""
     waited: dict[str, float] = {}
@@ -102,7 +94,8 @@ def limits(ops: Iterable[OpRun]) -> tuple[Limit, ...]:
     for op in ops:
         for resource, seconds in op.exposed_s.items():
             waited[resource] = waited.get(resource, 0.0) + op.count * seconds
-        saved[op.bound_by] = saved.get(op.bound_by, 0.0) + op.count * op.saves_s
+        for resource, seconds in op.saves_s.items():
+            saved[resource] = saved.get(resource, 0.0) + op.count * seconds
     found = [Limit(r, s, saved.get(r, 0.0)) for r, s in waited.items() if s > 0]
     return tuple(sorted(found, key=lambda limit: -limit.exposed_s))
 

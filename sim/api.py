@@ -50,8 +50,10 @@ class _Job:
             graph = quantize(graph, self.formats, self.kv)
         graph = apply(graph, self.transforms) if self.transforms else graph
         done = analytic.run(map_graph(graph, self.design, self.objective, self.cores, self.memo))
-        kv = f" kv {self.kv}" if self.kv else ""
-        return replace(done, formats=(self.formats or "model's own") + kv)
+        parts = [self.formats or "model's own"]
+        parts += [f"kv {self.kv}"] if self.kv else []
+        parts += [self.transforms] if self.transforms else []
+        return replace(done, formats=", ".join(parts))
 
 
 def simulate(
@@ -173,7 +175,7 @@ def _mean_ops(runs: list[Run], weights: list[float], steps: int) -> tuple[OpRun,
                 count=last.count * steps,
                 latency_s=sum(s * op.latency_s for s, op in zip(share, same, strict=True)),
                 energy_j=sum(s * op.energy_j for s, op in zip(share, same, strict=True)),
-                saves_s=sum(s * op.saves_s for s, op in zip(share, same, strict=True)),
+                saves_s=mean([op.saves_s for op in same]),
                 macs=round(sum(s * op.macs for s, op in zip(share, same, strict=True))),
                 traffic=_mean_traffic(same, share),
                 utilization=sum(s * op.utilization for s, op in zip(share, same, strict=True)),

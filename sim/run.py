@@ -21,7 +21,7 @@ class Traffic:
 @dataclass(frozen=True, slots=True)
 class OpRun:
     """One op. `busy_s` is each resource's service time; `exposed_s` splits the latency by the
-    resource waited for and sums to it; `next_bound` would limit if `bound_by` were removed."""
+    resource waited for and sums to it; `saves_s` is how much shorter the op were without each."""
 
     name: str
     kind: str
@@ -30,12 +30,12 @@ class OpRun:
     energy_j: float
     bound_by: str
     next_bound: str
-    saves_s: float  # latency less without the bound
+    saves_s: dict[str, float]
     macs: int
     traffic: dict[str, dict[str, Traffic]]
     utilization: float
     cores: str
-    engine: str  # matrix, or vector where no PE takes the formats
+    engine: str  # matrix; vector, also for MACs that no PE takes; none
     tile: str
     mapping: Any
     variant: str
@@ -90,10 +90,11 @@ class Run:
     latency_s: float
     energy_j: float
     area_mm2: float | None
+    area_is_die: bool  # else the sum of the parts that state an area
     params: int
     weight_bytes: int
     kv_bytes: int
-    memory_bytes: float  # of the outermost memory
+    memory_bytes: int  # of the outermost memory
     produced_tokens: int  # by the whole batch
     ops: tuple[OpRun, ...]
     limits: tuple[Limit, ...]

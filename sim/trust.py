@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import sqrt
 
+from accel_models.area import area_parts
 from accel_models.design import Design, PathKey
 from accel_models.path import Path
 from accel_models.source import REPORTED_AS, UNCERTAINTY
@@ -39,7 +40,8 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return (("power", "limit"), ("power", "static"))
     if resource in ("launch", "sync"):
         return ((*core, "control", resource),)
-    return tuple((*level.at, "latency") for level in path.memories)
+    levels = path.memories[: path.first_core + 1] if resource == "in_flight" else path.memories
+    return tuple((*level.at, "latency") for level in levels)
 
 
 def _bandwidth_keys(path: Path, resource: str) -> tuple[str, ...]:
@@ -57,7 +59,10 @@ def energy_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
     """Key paths that this op's energy in this resource rests on."""
     path = placed.plan.path
     if resource in path.by_name:
-        return ((*path.by_name[resource].at, "energy"),)
+        level = path.by_name[resource]
+        split = level.write_j_per_byte != level.read_j_per_byte
+        keys = ("energy", "write_energy") if split else ("energy",)
+        return tuple((*level.at, key) for key in keys)
     if resource == "matrix":
         pairs = placed.plan.rests_on.get("matrix", ())
         return tuple((*pair[:-1], "energy") for pair in pairs)
@@ -68,24 +73,7 @@ def energy_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
 
 def area_numbers(design: Design) -> Shares:
     """Key paths and mm2 of what the area is made of."""
-    if design.area:
-        return {(("area", "die"),): design.area.die}
-    found: Shares = {}
-    for name, level in design.memory.items():
-        if level.area:
-            found[(("memory", name, "area"),)] = level.area * level.instances
-    for name, core in design.cores.items():
-        at = ("cores", name)
-        for key, level in core.memory.items():
-            if level.area:
-                each = core.engine.count if level.per == "engine" else 1
-                found[((*at, "memory", key, "area"),)] = level.area * each * core.count
-        if core.area:
-            found[((*at, "area"),)] = core.area * core.count
-        if core.engine.pe.area:
-            pes = core.engine.peak(1, 1) * core.engine.count * core.count
-            found[((*at, "matrix", "pe", "area"),)] = core.engine.pe.area * pes
-    return found
+    return {(path,): mm2 for path, mm2 in area_parts(design).items()}
 
 
 def trust(shares: Mapping[tuple[PathKey, ...], float], design: Design) -> Trust:

@@ -35,10 +35,11 @@ class PE(Facts):
     """What the engine is made of."""
 
     formats: dict[str, Pair] = Field(min_length=1)
-    dequantize: Literal["before_multiply", "after_group", "epilogue"] = Field(
-        default="before_multiply", description="where group scales are applied"
+    dequantize: Literal["before_multiply", "after_group"] = Field(
+        default="before_multiply",
+        description="where the scales of weights that the PE takes as they are get applied: to "
+        "every weight that enters a core, or to the sums after every group",
     )
-    kernel: str | None = Field(default=None, description="its arithmetic in kernels_ref")
     area: SquareMillimeters | None = Field(default=None, description="of one PE")
 
     @model_validator(mode="before")

@@ -1,12 +1,12 @@
 """All mappings of the space, costed in bulk, from the innermost choice outward, with pruning.
 
 Inner choices are costed with every outer level ideal (it holds everything), in their best loop
-order: completing them only adds traffic, save where two levels' orders together do what neither does
-alone. They are completed in the order of that estimate, and no further once it reaches the best
-complete mapping. Objectives within GAP of each other count as equal, and the second objective decides
-between them. So the result may miss the optimum of the space: tests/mappers/test_search.py holds
-the loss against costing everything; with more than two own levels each intermediate stage keeps
-the BEAM best only, and there is no such figure.
+order: completing them only adds traffic, save where two levels' orders together do what neither
+does alone. They are completed in the order of that estimate, and no further once it reaches the
+best complete mapping. Objectives within GAP of each other count as equal, and the second objective
+decides between them. So the result may miss the optimum of the space: tests/mappers/test_search.py
+holds the loss against costing everything; with more than two own levels each intermediate stage
+keeps the BEAM best only, and there is no such figure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from accel_models.path import Path
 from mappers.cost import Cost
 from mappers.mapping import Mapping
-from mappers.matmul import Matmul, legal, matmul_cost
+from mappers.matmul import legal, matmul_cost
+from mappers.problem import Matmul
 from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
 
 BEAM = 24

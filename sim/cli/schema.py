@@ -18,9 +18,9 @@ def schema(
     from kernels_ref.errors import UserError
 
     if what == "design":
-        from accel_models.schema import design_schema
+        from accel_models.schema import file_schema
 
-        print_json(design_schema())
+        print_json(file_schema())
     elif what == "run":
         from pydantic import TypeAdapter
 

@@ -15,7 +15,9 @@ def simulate(
     design: DesignName,
     model: ModelName,
     phase: Annotated[str, typer.Option(help="prefill, decode or request.")] = "decode",
-    batch: Annotated[str, typer.Option(help="Sequences at once.")] = "1",
+    batch: Annotated[
+        str, typer.Option(help="Sequences at once; counts may be written 4k, for 4096.")
+    ] = "1",
     prompt: Annotated[
         str | None, typer.Option(help="Prompt tokens of a sequence: prefill, request. [2048]")
     ] = None,

@@ -31,7 +31,7 @@ class OpDocument(TypedDict):
     energy_j: float
     bound_by: str
     next_bound: str
-    saves_s: float
+    saves_s: dict[str, float]
     macs: int
     traffic_bytes: dict[str, float]
     traffic_by_operand: dict[str, dict[str, OperandBytes]]
@@ -74,13 +74,14 @@ class RunDocument(TypedDict):
     energy_j: float
     power_w: float
     area_mm2: float | None
+    area_is_die: bool
     tokens_per_s: float
     ttft_s: float | None
     tpot_s: float | None
     energy_per_token_j: float
     weight_bytes: int
     kv_bytes: int
-    memory_bytes: float
+    memory_bytes: int
     fits: bool
     params: int
     provenance: dict[str, float]
@@ -97,7 +98,7 @@ class RunDocument(TypedDict):
 
 _SAME_NAME = (
     "design workload phase simulator objective formats batch tokens context latency_s energy_j "
-    "power_w area_mm2 tokens_per_s ttft_s tpot_s energy_per_token_j weight_bytes kv_bytes "
+    "power_w area_mm2 area_is_die tokens_per_s ttft_s tpot_s energy_per_token_j weight_bytes kv_bytes "
     "memory_bytes fits params"
 ).split()
 _SAME_NAME_OP = (

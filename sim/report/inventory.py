@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from accel_models.area import area_mm2
 from accel_models.design import Design
 from accel_models.library import list_designs
 from accel_models.path import memory_path
@@ -23,7 +24,7 @@ def design_document(name: str) -> dict[str, Any]:
         "title": design.title,
         "node_nm": design.technology.node * 1e9,
         "clock_hz": design.clock,
-        "area_mm2": design.area_mm2(),
+        "area_mm2": area_mm2(design),
         "power_limit_w": design.power.limit,
         "static_power_w": design.power.static,
         "cores": {name: _core(design, name) for name in design.cores},

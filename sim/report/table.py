@@ -39,11 +39,12 @@ def show_run(run: Run, console: Console) -> None:
 
 
 def _headline(run: Run) -> list[Text]:
-    span = f"batch {run.batch}, {run.tokens} new tokens, context {run.context}"
+    span = f"batch {run.batch}, new tokens {run.tokens}, context {run.context}"
     times = [f"[bold]{si(run.latency_s, 's')}[/]"]
     times += [f"TTFT {si(run.ttft_s, 's')}"] if run.ttft_s else []
     times += [f"TPOT {si(run.tpot_s, 's')}"] if run.tpot_s else []
     area = f"{run.area_mm2:.4g} mm2" if run.area_mm2 else "not given"
+    area += "" if run.area_is_die or not run.area_mm2 else ", of the parts that state one"
     energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/token"
     fits = "fits" if run.fits else "[red]does not fit[/]"
     need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}"

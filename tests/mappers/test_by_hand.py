@@ -17,7 +17,8 @@ from tiny import (
 from accel_models.path import Path, memory_path
 from mappers import map_graph
 from mappers.mapping import RANKS, LevelMapping, Mapping
-from mappers.matmul import Matmul, matmul_cost
+from mappers.matmul import matmul_cost
+from mappers.problem import Matmul
 from sim import analytic
 from workloads.ops import Attention
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import design_dict, engine, memory, parse
@@ -72,7 +71,7 @@ def run_nest(nest: Nest, operand: str, level: int) -> int:
                 loaded += int(np.prod([stop[r] - start[r] for r in relevant]))
             return
         here = levels[i]
-        steps = [r for r in here.order]
+        steps = list(here.order)
         step = {r: here.tile[r] * here.spatial[r] for r in RANKS}
         spans = [range(start[r], stop[r], step[r]) for r in steps]
         for corner in itertools.product(*spans):

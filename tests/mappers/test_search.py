@@ -12,7 +12,8 @@ from tiny import ENGINES, FP16, design_dict, designs, engine, memory, one_core, 
 
 from accel_models.path import Path, memory_path
 from accel_models.read_design import read_design
-from mappers.matmul import Matmul, legal, matmul_cost
+from mappers.matmul import legal, matmul_cost
+from mappers.problem import Matmul
 from mappers.search.exhaustive import GAP, OBJECTIVES, exhaustive
 from mappers.space import inner_rows, mappings, outer_rows, own_levels
 

@@ -1,0 +1,48 @@
+"""A matrix multiplication to be mapped: sizes, number formats, what follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from accel_models.engines.pe import Datapath
+from kernels_ref.formats import Format
+from mappers.mapping import RANKS
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """C[b,m,n] = A[b,m,k] B[b,k,n]. Bytes are per element, metadata included."""
+
+    extents: Map[str, int]
+    datapath: Datapath
+    activation_bytes: float
+    weight_bytes: float
+    output_bytes: float
+    partial_bytes: float
+    epilogue_ops: Map[str, float] = field(default_factory=dict)  # vector work on the outputs
+    epilogue_bytes: float = 0.0  # further operands read once with the outputs
+    shared_weight: bool = True  # stored by us, so in the order we read it
+    weight: Format | None = None  # as stored, with its scales; None: no scales to apply
+    activation: Format | None = None
+
+    @property
+    def macs(self) -> int:
+        return int(np.prod([self.extents[r] for r in RANKS], dtype=object))
+
+    def key(self) -> tuple[object, ...]:
+        """Hashable identity."""
+        return (
+            tuple(self.extents.items()),
+            self.datapath,
+            (self.activation_bytes, self.weight_bytes, self.output_bytes, self.partial_bytes),
+            (tuple(self.epilogue_ops.items()), self.epilogue_bytes, self.shared_weight),
+            (self.weight, self.activation),
+        )
+
+    def bytes_per_element(self, operand: str) -> float:
+        return {"activation": self.activation_bytes, "weight": self.weight_bytes}.get(
+            operand, self.output_bytes
+        )

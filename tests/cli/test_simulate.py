@@ -1,0 +1,186 @@
+"""`tileloom simulate`: the JSON that scripts rely on, and what its figures must add up to."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+KEYS = (
+    "schema_version design workload phase batch latency_s energy_j power_w area_mm2 tokens_per_s "
+    "weight_bytes kv_bytes fits params ops provenance latency_band_s"
+).split()
+OP_KEYS = (
+    "name kind count latency_s energy_j bound_by macs traffic_bytes utilization mapping"
+).split()
+KINDS = {"calibrated", "datasheet", "derived", "recalled", "guessed"}
+
+TINY = ("opt-125m", "--context", "64")
+CASES = {
+    "decode": ("a100_sxm", *TINY),
+    "decode in int8 on an array": ("systolic_128x128", *TINY, "--formats", "int8"),
+    "decode with quantized cache": ("h100_sxm", *TINY, "--formats", "w4a16-g128", "--kv", "fp8"),
+    "decode on several kinds of cores": ("snapdragon_8_gen_3", *TINY),
+    "prefill": ("a100_sxm", "opt-125m", "--phase", "prefill", "--prompt", "32", "--batch", "2"),
+    "request": (
+        *("a100_sxm", "opt-125m", "--phase", "request"),
+        *("--prompt", "32", "--output", "20"),
+    ),
+}  # fmt: skip
+DONE: dict[str, Any] = {}
+
+
+@pytest.fixture
+def document(request: pytest.FixtureRequest, run: Any) -> Any:
+    """The document of a case; each is simulated once."""
+    name = request.param
+    if name not in DONE:
+        done = run("simulate", *CASES[name], "--json")
+        assert (done.code, done.err) == (0, "")
+        DONE[name] = done.document
+    return DONE[name]
+
+
+ALL_CASES = pytest.mark.parametrize("document", CASES, indirect=True)
+
+
+@cache
+def run_schema() -> Any:
+    from pydantic import TypeAdapter
+
+    from sim.report.document import RunDocument
+
+    return TypeAdapter(RunDocument).json_schema()
+
+
+@ALL_CASES
+def test_contract(document: Any) -> None:
+    assert document["schema_version"] == 1
+    assert set(KEYS) <= document.keys()
+    assert document["ops"]
+    assert all(set(OP_KEYS) <= op.keys() for op in document["ops"])
+    assert document["provenance"].keys() == KINDS
+    assert document["fits"] is True
+    assert document["warnings"] == []
+
+
+@ALL_CASES
+def test_fits_its_json_schema(document: Any) -> None:
+    jsonschema.validate(document, run_schema())
+
+
+def test_schema_command_prints_that_schema(run: Any) -> None:
+    assert run("schema", "run").document == json.loads(json.dumps(run_schema()))
+
+
+@ALL_CASES
+def test_figures_add_up(document: Any) -> None:
+    """Floats have nine digits; sums of them a little fewer."""
+    near = {"rel": 1e-7}
+    ops = document["ops"]
+    latency, energy = document["latency_s"], document["energy_j"]
+    assert sum(op["count"] * op["latency_s"] for op in ops) == pytest.approx(latency, **near)
+    assert sum(op["count"] * op["energy_j"] for op in ops) == pytest.approx(energy, **near)
+    for op in ops:
+        assert sum(op["exposed_s"].values()) == pytest.approx(op["latency_s"], **near), op["name"]
+        assert sum(op["energy_by_j"].values()) == pytest.approx(op["energy_j"], **near), op["name"]
+        for level, operands in op["traffic_by_operand"].items():
+            moved = sum(o["read"] + o["written"] for o in operands.values())
+            assert moved == pytest.approx(op["traffic_bytes"][level], **near)
+    assert sum(x["exposed_s"] for x in document["limits"]) == pytest.approx(latency, **near)
+    assert energy / latency == pytest.approx(document["power_w"], **near)
+    for shares in (document["provenance"], document["energy_provenance"]):
+        assert sum(shares.values()) == pytest.approx(1, **near)
+    low, high = document["latency_band_s"]
+    assert low <= latency <= high
+    assert document["energy_band_j"][0] <= energy <= document["energy_band_j"][1]
+
+
+@pytest.mark.parametrize("document", ["decode", "prefill"], indirect=True)
+def test_tokens_and_times_of_a_phase(document: Any) -> None:
+    made = document["batch"] * document["tokens"]
+    assert made == (1 if document["phase"] == "decode" else 64)
+    assert document["tokens_per_s"] == pytest.approx(made / document["latency_s"], rel=1e-7)
+    one, other = ("tpot_s", "ttft_s") if document["phase"] == "decode" else ("ttft_s", "tpot_s")
+    assert document[one] == document["latency_s"]
+    assert document[other] is None
+
+
+def test_request_is_a_prefill_and_decode_steps(run: Any) -> None:
+    sizes = ("--prompt", "32", "--output", "20")
+    whole = run("simulate", "a100_sxm", "opt-125m", "--phase", "request", *sizes, "--json").document
+    first = run(
+        "simulate", "a100_sxm", "opt-125m", "--phase", "prefill", "--prompt", "32", "--json"
+    ).document
+    steps = [
+        run("simulate", "a100_sxm", "opt-125m", "--context", str(n), "--json").document["latency_s"]
+        for n in (33, 51)
+    ]
+    assert whole["ttft_s"] == first["latency_s"]
+    assert whole["latency_s"] == pytest.approx(whole["ttft_s"] + 19 * whole["tpot_s"], rel=1e-7)
+    assert min(steps) <= whole["tpot_s"] <= max(steps)
+    assert whole["tokens_per_s"] == pytest.approx(20 / whole["latency_s"], rel=1e-7)
+
+
+def test_request_of_one_token_is_a_prefill(run: Any) -> None:
+    words = ("a100_sxm", "opt-125m", "--prompt", "32", "--json")
+    one = run("simulate", *words, "--phase", "request", "--output", "1").document
+    first = run("simulate", *words, "--phase", "prefill").document
+    assert one["latency_s"] == one["ttft_s"] == first["latency_s"]
+
+
+def test_same_input_same_bytes(run: Any) -> None:
+    for name in ("decode", "request"):
+        words = ("simulate", *CASES[name], "--json")
+        assert run(*words).out == run(*words).out
+
+
+def test_sizes_in_k_are_times_1024(run: Any) -> None:
+    def context(text: str) -> Any:
+        done = run("simulate", "a100_sxm", "opt-125m", "--context", text, "--json")
+        return done.document["context"]
+
+    assert context("2k") == context("2K") == context("2048") == 2048
+
+
+def test_a_model_that_does_not_fit_is_a_warning(run: Any) -> None:
+    done = run("simulate", "raspberry_pi_4", "llama-3-8b", "--context", "64", "--json")
+    warning = (
+        "weights and cache need 15.0 GiB, raspberry_pi_4's lpddr has 8.0 GiB: "
+        "the figures are those of a chip with enough memory"
+    )
+    assert done.code == 0
+    assert done.document["fits"] is False
+    assert done.document["warnings"] == [warning]
+    assert done.err == f"warning: {warning}\n"
+
+
+def test_table_by_default(run: Any) -> None:
+    done = run("simulate", "a100_sxm", *TINY)
+    assert (done.code, done.err) == (0, "")
+    for word in ("opt-125m on NVIDIA A100", "latency", "what limits", "how far to trust it"):
+        assert word in done.out
+
+
+def test_html_is_written_beside_the_json(run: Any, tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    done = run("simulate", "a100_sxm", *TINY, "--html", str(page), "--json")
+    assert done.code == 0
+    assert done.document["design"] == "a100_sxm"
+    assert done.err == f"wrote {page}\n"
+    assert page.read_text("utf-8").lower().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("command", ["simulate", "show"])
+def test_golden_text(command: str, run: Any, golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    words = {
+        "simulate": ("systolic_128x128", "opt-125m", "--context", "64", "--formats", "int8"),
+        "show": ("systolic_128x128",),
+    }
+    text = run(command, *words[command]).out
+    golden(f"{command}.txt", "".join(line.rstrip() + "\n" for line in text.splitlines()))

@@ -87,9 +87,10 @@ def _merge(base: dict[str, Any], over: dict[str, Any], outer: dict[str, Any]) ->
         else:
             result[key] = value
             sources |= {key: source} if covered else {}
-    sources |= {name: text for name, text in own.items() if name not in {*_keys_within(over), "default"}}
+    sources |= {
+        name: text for name, text in own.items() if name not in {*_keys_within(over), "default"}
+    }
     return result | ({"source": sources} if sources else {})
-
 
 
 def _kept(base: Any, over: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_transforms_by_name():
         ({"phase": "prefill", "context": 8}, "phase prefill has no context; it takes prompt"),
         ({"batch": 0}, "decode: batch is 0; at least 1 is needed"),
         ({"phase": "request", "output": 0}, "request: output is 0; at least 1 is needed"),
+        ({"context": 2048}, "gpt2 has 1024 learned positions; a context of 2048 is beyond them"),
         ({"objective": "speed"}, "unknown objective 'speed'; known: latency, energy, edp"),
         ({"cores": "gpu"}, "a100_sxm: no cores named 'gpu'; there are sm"),
         ({"apply": "quantise(int8)"}, "unknown transform 'quantise'; did you mean 'quantize'?"),
@@ -71,8 +72,9 @@ def test_transforms_by_name():
     ],
 )
 def test_refused(arguments, message):
+    decodes = "phase" not in arguments and "context" not in arguments
     with pytest.raises(UserError) as caught:
-        simulate("a100_sxm", "gpt2", **arguments)
+        simulate("a100_sxm", "gpt2", **({"context": 64} | arguments if decodes else arguments))
     assert message in str(caught.value)
 
 

@@ -1,0 +1,69 @@
+"""How long Tileloom itself takes: imports, whole models, the command line cold and warm.
+
+python benchmarks/speed.py [--repeat 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+COMMAND = [
+    sys.executable, "-m", "sim.cli.main", "simulate", "a100_sxm", "llama-3-8b",
+    "--phase", "decode", "--batch", "1", "--context", "2048", "--json",
+]  # fmt: skip
+CASES = [
+    ("a100_sxm", "llama-3-70b", {"phase": "decode", "context": 2048}),
+    ("a100_sxm", "llama-3-70b", {"phase": "prefill", "prompt": 2048}),
+    ("a100_sxm", "llama-3-8b", {"phase": "request", "prompt": 512, "output": 256}),
+    ("h100_sxm", "gemma-2-9b", {"phase": "prefill", "prompt": 4096}),
+    ("tpu_v4", "llama-3-70b", {"phase": "prefill", "prompt": 2048}),
+    ("systolic_128x128", "llama-3-8b", {"phase": "decode", "formats": "w8a8"}),
+    ("m2_ultra", "llama-3-8b", {"phase": "decode", "formats": "fp16"}),
+]
+
+
+def best(repeat: int, work: Callable[[], object]) -> float:
+    """Least seconds of `repeat` runs."""
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def wall(extra: dict[str, str]) -> float:
+    """Seconds of the whole command in a process of its own."""
+    start = time.perf_counter()
+    subprocess.run(COMMAND, check=True, stdout=subprocess.DEVNULL, env=os.environ | extra)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print every measurement."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeat", type=int, default=3)
+    repeat = parser.parse_args().repeat
+    importing = [sys.executable, "-c", "import sim.cli.main, sim.api"]
+    print(f"import sim.cli.main, sim.api: {best(repeat, lambda: subprocess.run(importing)):.2f} s")
+    with tempfile.TemporaryDirectory() as nowhere:
+        print(
+            f"tileloom simulate, no byte code cached: {wall({'PYTHONPYCACHEPREFIX': nowhere}):.2f} s"
+        )
+    print(f"tileloom simulate, warm: {min(wall({}) for _ in range(repeat)):.2f} s")
+    from sim import simulate
+
+    for design, model, arguments in CASES:
+        seconds = best(repeat, lambda: simulate(design, model, **arguments))
+        words = " ".join(f"{key}={value}" for key, value in arguments.items())
+        print(f"simulate {design} {model} {words}: {seconds:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

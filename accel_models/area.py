@@ -1,6 +1,6 @@
 """Die area: as given, or the sum of the parts that state one.
 
-Memories by instance, PEs by the MACs a cycle that an engine does, cores by what `area:` adds to them.
+Memories by instance, PEs by the MACs a cycle that an engine does, cores by what `area:` adds.
 Not modeled: parts that state no area, wiring, I/O; area from a PE's gates.
 """
 

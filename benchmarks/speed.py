@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 COMMAND = [
     sys.executable, "-m", "sim.cli.main", "simulate", "a100_sxm", "llama-3-8b",
@@ -60,7 +61,7 @@ def main() -> None:
     from sim import simulate
 
     for design, model, arguments in CASES:
-        seconds = best(repeat, lambda: simulate(design, model, **arguments))
+        seconds = best(repeat, partial(simulate, design, model, **arguments))
         words = " ".join(f"{key}={value}" for key, value in arguments.items())
         print(f"simulate {design} {model} {words}: {seconds:.2f} s")
 

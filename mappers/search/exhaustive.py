@@ -3,10 +3,10 @@
 Inner choices are costed with every outer level ideal (it holds everything), in their best loop
 order: completing them only adds traffic, save where two levels' orders together do what neither
 does alone. They are completed in the order of that estimate, and no further once it reaches the
-best complete mapping. Objectives within GAP of each other count as equal, and the second objective
-decides between them. So the result may miss the optimum of the space: tests/mappers/test_search.py
-holds the loss against costing everything; with more than two own levels each intermediate stage
-keeps the BEAM best only, and there is no such figure.
+best complete mapping or PATIENCE rows brought nothing. Objectives within GAP of each other count as
+equal, and the second objective decides between them. So the result may miss the optimum of the
+space: tests/mappers/test_search.py holds the loss against costing everything; with more than two
+own levels each intermediate stage keeps the BEAM best only, and there is no such figure.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
 BEAM = 24
 BLOCK = 4
 LEAST = 8  # rows completed at least, so that equals are seen
+PATIENCE = 60  # rows completed in vain before giving up
 GAP = 0.005
 
 Objective = Callable[[Cost], tuple[np.ndarray, np.ndarray]]
@@ -61,10 +62,11 @@ def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidat
         first, second, more = _costed(rows, problem, path, score)
         evaluated += more
         ranking = _ranked(first, second)
-    best = (np.inf, np.inf, np.inf)
+    best, improved = (np.inf, np.inf, np.inf), 0
     for start in range(0, len(ranking), BLOCK):
         chosen = ranking[start : start + BLOCK]
-        if _class(first[chosen[0]]) >= best[0] and start >= LEAST:
+        beaten = _class(first[chosen[0]]) >= best[0] and start >= LEAST
+        if beaten or start - improved > PATIENCE:
             return
         complete = rows.take(chosen)
         if len(own) > 1:
@@ -73,7 +75,7 @@ def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidat
         evaluated += more
         ranked = _ranked(a, b)
         if len(ranked) and (key := _key(a, b, ranked[0])) < best:
-            best, top = key, ranked[0]
+            best, top, improved = key, ranked[0], start
             (_, mapping), *_ = mappings(complete.take(np.array([top])), problem, path)
             yield Candidate((float(a[top]), float(b[top])), mapping.at(0), evaluated)
 

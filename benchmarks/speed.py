@@ -52,11 +52,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
     importing = [sys.executable, "-c", "import sim.cli.main, sim.api"]
-    print(f"import sim.cli.main, sim.api: {best(repeat, lambda: subprocess.run(importing)):.2f} s")
+    importing_s = best(repeat, partial(subprocess.run, importing, check=True))
+    print(f"import sim.cli.main, sim.api: {importing_s:.2f} s")
     with tempfile.TemporaryDirectory() as nowhere:
-        print(
-            f"tileloom simulate, no byte code cached: {wall({'PYTHONPYCACHEPREFIX': nowhere}):.2f} s"
-        )
+        cold = wall({"PYTHONPYCACHEPREFIX": nowhere})
+    print(f"tileloom simulate, no byte code cached: {cold:.2f} s")
     print(f"tileloom simulate, warm: {min(wall({}) for _ in range(repeat)):.2f} s")
     from sim import simulate
 

@@ -27,7 +27,7 @@ from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
 BEAM = 24
 BLOCK = 4
 LEAST = 8  # rows completed at least, so that equals are seen
-PATIENCE = 60  # rows completed in vain before giving up
+PATIENCE = 200  # rows completed in vain before giving up
 GAP = 0.005
 
 Objective = Callable[[Cost], tuple[np.ndarray, np.ndarray]]

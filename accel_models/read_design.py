@@ -28,7 +28,7 @@ from accel_models.reader import (
     parse_yaml,
     read_yaml,
 )
-from accel_models.source import parse_source, source_for
+from accel_models.source import UNSOURCED, parse_source, source_for
 from kernels_ref.formats import FORMATS
 
 Problem = tuple[KeyPath, str]
@@ -71,8 +71,9 @@ def _extended(document: Document, folder: Path | None, above: dict[Path, str]) -
 
 def _merge(base: dict[str, Any], over: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`, key by key. `outer`: the sources, by name, that overriding blocks
-    around `over` give to what they set. A source of a name that `over` does not set is the new
-    one of what is inherited."""
+    around `over` give to what they set. What they do not cover has no source: the base's speaks
+    of the base's number. A source of a name that `over` does not set is the new one of what is
+    inherited."""
     result = {key: value for key, value in base.items() if key != "source"}
     sources = _by_key(base.get("source"))
     own = _by_key(over.get("source"))
@@ -86,7 +87,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any], outer: dict[str, Any]) ->
             result[key] = _merge(_kept(base.get(key), value), value, given | covered)
         else:
             result[key] = value
-            sources |= {key: source} if covered else {}
+            sources[key] = UNSOURCED if source is None else source
     sources |= {
         name: text for name, text in own.items() if name not in {*_keys_within(over), "default"}
     }
@@ -216,6 +217,8 @@ def _source_problems(block: Any, path: KeyPath = ()) -> Iterator[Problem]:
         known = _keys_within(block)
         if key not in (None, "default") and key not in known:
             yield at, f"the block has no key '{key}'; {nearest(key, known)}"
+        if text == UNSOURCED:  # said of the number itself, at its own place
+            continue
         try:
             parse_source(text)
         except ValueError as problem:

@@ -36,6 +36,7 @@ REPORTED_AS = {
     "recalled": "recalled",
     "guess": "guessed",
 }
+UNSOURCED = ""  # stands for: nothing further out covers this number
 _WRITTEN = re.compile(r"(\w+)(?:\s*(?:±|\+/-|\+-)\s*(\d+(?:\.\d+)?)\s*%)?\s*:\s*(\S.*)", re.DOTALL)
 
 
@@ -79,4 +80,4 @@ def source_for(data: Mapping[str, Any], path: tuple[str | int, ...]) -> str | No
         elif isinstance(given, dict):
             found = given.get(path[-1], given.get(key, given.get("default", found)))
         block = block.get(key)
-    return found
+    return found or None

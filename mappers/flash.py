@@ -157,8 +157,9 @@ def _key_tiles(op: Attention, tile: FlashTile) -> np.ndarray:
 
 def _rounds(lengths: np.ndarray, heads: int, cores: int) -> int:
     """Steps of the busiest core: jobs sorted by length, each repeated per head, dealt in rounds."""
-    starts = np.arange(0, len(lengths) * heads, cores) // heads
-    return int(lengths[starts].sum())
+    ends = (np.arange(len(lengths)) + 1) * heads
+    rounds = np.diff(-(-ends // cores), prepend=0)  # rounds that start with a job of this length
+    return int((lengths * rounds).sum())
 
 
 def _matrix_cycles(flash: Flash, tile: FlashTile, path: Path) -> float:

@@ -33,7 +33,6 @@ LARGER = {
 TO_SPLIT = {
     "mappers/cost_rules.py:plan_attention",
     "mappers/flash.py:_core_traffic()",
-    "mappers/matmul.py",
     "mappers/space.py",
     "sim/report/html.py",
 }

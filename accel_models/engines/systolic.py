@@ -6,10 +6,12 @@ SCALE-Sim, Samajdar 2018, for the stationary variants):
     latency  = rows + cols - 2 + n
     interval = n | max(n, load) | latency + load     weight_preload: ideal | shadow | none
 
-ws holds B[k,n] and streams m rows; is holds A[k,m] and streams n; os holds C[m,n] and streams k,
-its load being the rows cycles that shift results out. A tile takes ceil(r/rows) * ceil(c/cols)
-folds. A PE of rate q > 1 takes q reduction elements a cycle: ws and is fold k by rows*q, os
-streams k/q. Not modeled: sparsity, clock gating inside the grid, bubbles of the skew buffers.
+load is the rows cycles that bring a block of the stationary operand in. ws holds B[k,n] and streams
+m rows; is holds A[k,m] and streams n; os holds C[m,n] and streams k: nothing is loaded, and with
+`shadow` the next block waits for the rows cycles that shift the sums out. A tile takes
+ceil(r/rows) * ceil(c/cols) folds. A PE of rate q > 1 takes q reduction elements a cycle: ws and is
+fold k by rows*q, os streams k/q; a rate below 1 stretches the stream.
+Not modeled: sparsity, clock gating inside the grid, bubbles of the skew buffers.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class Systolic(Facts):
 
     def geometry(self, rate: float) -> tuple[int, int, int]:
         """(m, n, k) that one fold covers; the streamed rank counts 1."""
-        deep = max(1, int(self.rows * rate))
+        deep = self.rows * max(1, int(rate))
         return {
             "ws": (1, self.cols, deep),
             "is": (self.cols, 1, deep),
@@ -53,7 +55,7 @@ class Systolic(Facts):
         elif self.weight_preload == "shadow":
             interval = np.maximum(stream, self.rows)
         else:
-            interval = fold_latency + self.rows
+            interval = fold_latency + (0 if self.dataflow == "os" else self.rows)
         latency = (folds - 1) * interval + np.maximum(fold_latency, interval)
         return Service(latency, folds * interval)
 
@@ -73,7 +75,7 @@ class Systolic(Facts):
         return OperandWords(a_words, b_words, c * (passes - 1), c * passes)
 
     def _folds(self, tile: MatmulTile) -> tuple[Number, Number]:
-        deep, slow = max(1, int(self.rows * tile.rate)), min(1.0, tile.rate)
+        deep, slow = self.rows * max(1, int(tile.rate)), min(1.0, tile.rate)
         if self.dataflow == "ws":
             return ceil_div(tile.k, deep) * ceil_div(tile.n, self.cols), tile.m / slow
         if self.dataflow == "is":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +31,7 @@ def report_console() -> Console:
 
 def show_run(run: Run, console: Console) -> None:
     """Print the whole report."""
-    title = f"{run.workload} on {run.design_title}"
+    title = Text(f"{run.workload} on {run.design_title}")
     console.print(Panel(Group(*_headline(run)), title=title, expand=False))
     console.print(_ops_table(run))
     console.print(Group(*_closing(run)))
@@ -48,8 +49,9 @@ def _headline(run: Run) -> list[Text]:
     energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/token"
     fits = "fits" if run.fits else "[red]does not fit[/]"
     need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}"
+    formats = escape(run.formats)
     rows = {
-        "phase": f"[bold]{run.phase}[/], {span}, formats: {run.formats}, {run.simulator}",
+        "phase": f"[bold]{run.phase}[/], {span}, formats: {formats}, {run.simulator}",
         "latency": f"{', '.join(times)}, [bold]{run.tokens_per_s:.4g}[/] tokens/s{_money(run)}",
         "energy": f"{energy}, power {si(run.power_w, 'W')}",
         "area": area,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 from accel_models.engines.pe import Datapath
@@ -157,15 +156,7 @@ def plan_attention(op: Attention, epilogue: tuple[Op, ...], context: Context) ->
         qk,
         pv,
     )
-    options: dict[str, tuple[Cost, str, Any]] = {}
-    for tile in flash_tiles(flash, path):
-        cost = flash_cost(flash, tile, path)
-        if "fused" not in options or _value(cost, objective) < _value(
-            options["fused"][0], objective
-        ):
-            shape = f"q{tile.tm} kv{tile.ts}"
-            shape += f" split-kv {tile.splits}" if tile.splits > 1 else ""
-            options["fused"] = cost, shape, tile.describe()
+    options = _one_pass(flash, path, objective)
     steps, mapping = _three_steps(flash, path, context)
     options["unfused"] = in_sequence(steps), "QK, softmax, PV", mapping
     variant = min(options, key=lambda name: _value(options[name][0], objective))
@@ -181,6 +172,19 @@ def plan_attention(op: Attention, epilogue: tuple[Op, ...], context: Context) ->
         {name: float(o[0].latency_s) for name, o in options.items() if name != variant},
         {"matrix": _pair_facts(path, qk)},
     )
+
+
+Option = tuple[Cost, str, Any]  # cost, tile for a person, mapping for JSON
+
+
+def _one_pass(flash: Flash, path: Path, objective: str) -> dict[str, Option]:
+    """The best tile of the fused form; nothing if none fits."""
+    costs = [(flash_cost(flash, tile, path), tile) for tile in flash_tiles(flash, path)]
+    if not costs:
+        return {}
+    cost, tile = min(costs, key=lambda found: _value(found[0], objective))
+    split = f" split-kv {tile.splits}" if tile.splits > 1 else ""
+    return {"fused": (cost, f"q{tile.tm} kv{tile.ts}{split}", tile.describe())}
 
 
 def _three_steps(flash: Flash, path: Path, context: Context) -> tuple[list[Cost], Any]:
@@ -279,19 +283,3 @@ COST_RULES: dict[str, Rule] = {
     "gather": plan_gather,
     "move": plan_move,
 }
-
-
-def signature(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[Any, ...]:
-    """Equal for ops that any rule plans alike: names aside, the same sizes, formats and work."""
-
-    def of(o: Op) -> tuple[Any, ...]:
-        tensors = tuple(graph.tensors[t] for t in (*o.inputs, o.output))
-        facts = tuple(
-            (name, tuple(value.items()) if isinstance(value, dict) else value)
-            for name in o.__dataclass_fields__  # type: ignore[attr-defined]
-            if name not in ("name", "inputs", "output")
-            for value in [getattr(o, name)]
-        )
-        return facts, tuple((prod(t.shape), t.format, t.kind) for t in tensors)
-
-    return of(op), tuple(of(e) for e in epilogue)

@@ -213,18 +213,24 @@ def _traffic(flash: Flash, tile: FlashTile, path: Path, total: float, jobs: int)
         add_traffic(traffic, level.name, "activation", q_once * tile.splits, q_once)
         add_traffic(traffic, level.name, "output", out, out)
     add_traffic(traffic, meeting, "output", spill, spill)
-    _core_traffic(flash, tile, path, total, q_once * tile.splits, kv_in, traffic)
+    _core_traffic(flash, tile, path, total, (q_once * tile.splits, kv_in), traffic)
     return traffic
 
 
 def _core_traffic(
-    flash: Flash, tile: FlashTile, path: Path, total: float, q: float, kv: float, traffic: Traffic
+    flash: Flash,
+    tile: FlashTile,
+    path: Path,
+    total: float,
+    entering: tuple[float, float],
+    traffic: Traffic,
 ) -> None:
     """Fills of the core's input memory, the engine's operands, scores and running outputs.
 
-    Where engines have registers of their own, each takes its share of the rows and all the keys.
+    `entering`: bytes of queries, and of keys and values, brought into cores. Where engines have
+    registers of their own, each takes its share of the rows and all the keys.
     """
-    op = flash.op
+    op, (q, kv) = flash.op, entering
     inputs, sums = _home("activation", path), _home("output", path)
     if path.levels.index(inputs) >= path.first_core:
         add_traffic(traffic, inputs.name, "weight", 0.0, kv)

@@ -8,13 +8,14 @@ Not modeled: kinds of cores working on different ops at the same time; fusion ac
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from accel_models.design import Design
 from accel_models.engines.pe import takes
 from accel_models.path import Path, memory_path
 from accel_models.reader import DesignError
-from mappers.cost_rules import COST_RULES, Context, signature
+from mappers.cost_rules import COST_RULES, Context
 from mappers.plan import Placed, Plan, Schedule
 from mappers.search.exhaustive import OBJECTIVES
 from workloads.graph import Graph, Op
@@ -121,7 +122,7 @@ class _Planner:
 
     def best(self, op: Op, epilogue: tuple[Op, ...]) -> Plan:
         """The best plan over the kinds of cores. Raises DesignError if none can do it."""
-        key = signature(op, epilogue, self.graph)
+        key = _signature(op, epilogue, self.graph)
         if key not in self.known:
             self.known[key] = self._search(op, epilogue)
         return self.known[key]
@@ -144,3 +145,19 @@ class _Planner:
 
     def _value(self, plan: Plan) -> float:
         return float(OBJECTIVES[self.objective](plan.cost)[0])
+
+
+def _signature(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[Any, ...]:
+    """Equal for ops that any rule plans alike: names aside, the same sizes, formats and work."""
+
+    def of(o: Op) -> tuple[Any, ...]:
+        tensors = tuple(graph.tensors[t] for t in (*o.inputs, o.output))
+        facts = tuple(
+            (name, tuple(value.items()) if isinstance(value, dict) else value)
+            for name in o.__dataclass_fields__  # type: ignore[attr-defined]
+            if name not in ("name", "inputs", "output")
+            for value in [getattr(o, name)]
+        )
+        return facts, tuple((prod(t.shape), t.format, t.kind) for t in tensors)
+
+    return of(op), tuple(of(e) for e in epilogue)

@@ -14,7 +14,6 @@ Not in the space: tiles that are no power-of-two multiples, keeping fewer operan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -23,41 +22,14 @@ import numpy as np
 from accel_models.path import ENGINE, Level, Path
 from mappers.mapping import RANKS, LevelMapping, Mapping
 from mappers.problem import Matmul
+from mappers.rows import Rows, concatenate, distinct
 
 ORDERS: tuple[tuple[str, ...], ...] = (
     ("b", "m", "n", "k"),
     ("b", "m", "k", "n"),
     ("b", "n", "k", "m"),
 )
-Sizes = dict[str, np.ndarray]
 MOST_ROWS = 30_000  # mappings costed at once, per stage
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Many partial mappings: per own level (path index) tile, split and order code; an engine
-    grid."""
-
-    tile: dict[int, Sizes]
-    split: dict[int, Sizes]
-    order: dict[int, np.ndarray]
-    grid: tuple[np.ndarray, np.ndarray]  # engines of a core along m and n
-
-    def __len__(self) -> int:
-        return len(self.grid[0])
-
-    def take(self, index: np.ndarray) -> Rows:
-        """The rows at these positions."""
-
-        def pick(sizes: Sizes) -> Sizes:
-            return {r: a[index] for r, a in sizes.items()}
-
-        return Rows(
-            {i: pick(s) for i, s in self.tile.items()},
-            {i: pick(s) for i, s in self.split.items()},
-            {i: a[index] for i, a in self.order.items()},
-            (self.grid[0][index], self.grid[1][index]),
-        )
 
 
 def own_levels(path: Path) -> list[int]:
@@ -244,46 +216,13 @@ def outer_rows(rows: Rows, problem: Matmul, path: Path, index: int, inner: int) 
                 rows.grid,
             )
         )
-    return with_splits(_distinct(concatenate(parts), problem, index), problem, path, index)
-
-
-def _distinct(rows: Rows, problem: Matmul, index: int) -> Rows:
-    """One of each: sizes that were cut to the extent, and orders of loops that do not loop."""
-    tile, inner = rows.tile[index], next(i for i in sorted(rows.tile) if i > index)
-    loops = sum((tile[r] < problem.extents[r]).astype(np.int64) for r in "mnk")
-    rows.order[index][loops < 2] = 0
-    columns = [rows.order[index], *rows.grid, rows.order[inner]]
-    columns += [s[r] for s in (tile, rows.tile[inner], rows.split[inner]) for r in RANKS]
-    mixed = np.zeros(len(rows), dtype=np.int64)
-    for column in columns:  # a 64-bit mix: comparing whole rows is ten times slower
-        mixed = (mixed ^ column) * -7046029254386353131
-        mixed ^= mixed >> 29
-    _, first = np.unique(mixed, return_index=True)
-    return rows.take(np.sort(first))
+    return with_splits(distinct(concatenate(parts), problem, index), problem, path, index)
 
 
 def _keeps_sums_inside(path: Path, index: int) -> bool:
     """True if levels further in hold the sums, so that stepping outputs under k would spill
     them."""
     return any("output" in level.keeps for level in path.memories[index + 1 :])
-
-
-def concatenate(parts: list[Rows]) -> Rows:
-    """One Rows of all."""
-    first = parts[0]
-
-    def join(field: str, i: int, r: str) -> np.ndarray:
-        return np.concatenate([getattr(p, field)[i][r] for p in parts])
-
-    return Rows(
-        {i: {r: join("tile", i, r) for r in RANKS} for i in first.tile},
-        {i: {r: join("split", i, r) for r in RANKS} for i in first.split},
-        {i: np.concatenate([p.order[i] for p in parts]) for i in first.order},
-        (
-            np.concatenate([p.grid[0] for p in parts]),
-            np.concatenate([p.grid[1] for p in parts]),
-        ),
-    )
 
 
 def mappings(rows: Rows, problem: Matmul, path: Path) -> Iterator[tuple[np.ndarray, Mapping]]:

@@ -22,7 +22,8 @@ from mappers.cost import Cost
 from mappers.mapping import Mapping
 from mappers.matmul import legal, matmul_cost
 from mappers.problem import Matmul
-from mappers.space import Rows, inner_rows, mappings, outer_rows, own_levels
+from mappers.rows import Rows
+from mappers.space import inner_rows, mappings, outer_rows, own_levels
 
 BEAM = 24
 BLOCK = 4

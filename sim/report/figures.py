@@ -278,8 +278,8 @@ def _roof_labels(
 ) -> list[Figure]:
     """Bandwidths at their ridges, slanted as they crowd; peaks at their right end."""
     top = max(peaks.values())
-    slanted = {"textangle": -35, "xanchor": "left", "yanchor": "bottom"}
-    flat = {"xanchor": "right", "yanchor": "top"}
+    slanted: Figure = {"textangle": -35, "xanchor": "left", "yanchor": "bottom"}
+    flat: Figure = {"xanchor": "right", "yanchor": "top"}
     labels = [
         (top / band, top, f"{name} {si(band, 'B/s')}", slanted)
         for name, band in bands.items()

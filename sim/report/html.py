@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.report import figures
+from sim.report.page_style import CSS, POLICY, SCRIPT
 from sim.report.quantities import binary, percent, si
 from sim.run import OpRun, Run, Trust
 
@@ -20,67 +21,6 @@ KIND_COLORS = {
     "calibrated": "#0072B2", "datasheet": "#56B4E9", "derived": "#009E73", "recalled": "#E69F00",
     "guessed": "#D55E00",
 }  # fmt: skip
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-CSS = """
-:root { --ink: #1c2330; --soft: #5b6473; --paper: #f5f6f8; --card: #fff; --line: #dfe3e9;
-  --warn: #fff4e0; --warn-line: #e69f00; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --soft: #9aa4b2; --paper: #12151a;
-  --card: #1b1f26; --line: #323945; --warn: #33280f; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1240px; padding: 24px 20px 60px; background: var(--paper);
-  color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 25px; line-height: 1.2; margin: 0 0 4px; }
-h2 { font-size: 18px; line-height: 1.3; margin: 0 0 4px; }
-h3 { font-size: 14px; margin: 14px 0 2px; }
-p { margin: 0 0 10px; max-width: 85ch; } .soft, small { color: var(--soft); }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 18px 20px; margin-top: 18px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 10px;
-  margin: 18px 0 0; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 10px 14px; }
-.tile dt { color: var(--soft); font-size: 13px; } .tile dd { margin: 0; font-size: 21px; }
-.tile small { display: block; font-size: 12.5px; line-height: 1.35; }
-.warning { background: var(--warn); border: 1px solid var(--warn-line); border-radius: 10px;
-  padding: 10px 16px; margin-top: 18px; }
-.split { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); gap: 12px 28px; }
-.split > *, .figure { min-width: 0; }
-.stack { display: flex; height: 16px; border-radius: 4px; overflow: hidden; background:
-var(--line); } .meter { background: var(--line); border-radius: 3px; height: 9px; min-width: 50px; }
-.meter b { display: block; height: 100%; border-radius: 3px; }
-.trust { display: grid; grid-template-columns: 64px 1fr 230px; gap: 8px 14px; align-items: center; }
-.chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }
-.legend span { margin-right: 18px; white-space: nowrap; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; }
-th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-pre { margin: 4px 0; font-size: 12px; } summary { cursor: pointer; white-space: nowrap; }
-@media (max-width: 760px) { body { padding: 16px 10px 40px; } section { padding: 14px 12px; }
-  .split { grid-template-columns: minmax(0, 1fr); } .trust { grid-template-columns: 1fr; gap: 2px; }
-  .tiles { grid-template-columns: 1fr 1fr; } .tile dd { font-size: 18px; } }
-"""
-SCRIPT = """
-const dark = matchMedia("(prefers-color-scheme: dark)");
-function draw() {
-  const color = name => getComputedStyle(document.documentElement).getPropertyValue(name);
-  const axis = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false };
-  const template = { layout: { xaxis: axis, yaxis: axis, hovermode: "closest", dragmode: false,
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", bargap: 0.28,
-    font: { color: color("--ink"), family: getComputedStyle(document.body).fontFamily, size: 12 },
-    hoverlabel: { align: "left" }, legend: { orientation: "h", x: 0, y: 1, yref: "container",
-    yanchor: "top", traceorder: "normal", itemsizing: "constant" } } };
-  for (const data of document.querySelectorAll("script[type='application/json']")) {
-    const figure = JSON.parse(data.textContent);
-    Plotly.react(data.previousElementSibling, figure.data, { ...figure.layout, template },
-      { responsive: true, displaylogo: false, displayModeBar: false });
-  }
-}
-draw();
-dark.addEventListener("change", draw);
-"""
 
 
 def write_html(run: Run, path: Path) -> None:
@@ -106,7 +46,7 @@ def html_document(run: Run) -> str:
 
 
 def _header(run: Run) -> str:
-    span = f"batch {run.batch}, {run.tokens} new tokens per sequence, context {run.context}"
+    span = f"batch {run.batch}, new tokens per sequence {run.tokens}, context {run.context}"
     about = f"{run.simulator} simulation, mapped for {run.objective}, formats: {run.formats}"
     warnings = "".join(f"<div>{escape(warning)}</div>" for warning in run.warnings)
     return (
@@ -134,13 +74,14 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
     yield "Energy", si(run.energy_j, "J"), f"{si(run.energy_per_token_j, 'J')} per token"
     yield "Power", si(run.power_w, "W"), "average over the run"
     if run.area_mm2 is not None:
-        yield "Area", f"{run.area_mm2:.4g} mm²", "die"
+        whole = "die" if run.area_is_die else "the parts that state one"
+        yield "Area", f"{run.area_mm2:.4g} mm²", whole
     need, fits = run.weight_bytes + run.kv_bytes, "fits" if run.fits else "does not fit"
     parts = f"weights {binary(run.weight_bytes)}, cache {binary(run.kv_bytes)}"
     yield "Memory", f"{binary(need)}, {fits}", f"{parts}; capacity {binary(run.memory_bytes)}"
     if run.cost_usd is not None:
         per_million = run.cost_usd / run.produced_tokens * 1e6
-        yield "Cost", f"${per_million:.3g} per M tokens", f"${run.cost_usd:.3g} for this run"
+        yield "Cost", f"{per_million:.3g} USD", "per million tokens, at the price per hour"
 
 
 def _section(title: str, caption: str, body: str) -> str:
@@ -209,8 +150,8 @@ def _roofline(run: Run) -> str:
 def _latency(run: Run) -> str:
     first = run.limits[0]
     title = (
-        f"Where the time goes: {percent(first.exposed_s / run.latency_s)} of {si(run.latency_s, 's')}"
-        f" is spent waiting for {escape(first.resource)}"
+        f"Where the time goes: {percent(first.exposed_s / run.latency_s)} of "
+        f"{si(run.latency_s, 's')} is spent waiting for {escape(first.resource)}"
     )
     caption = "Each op's latency by the resource waited for, in order of execution."
     colors, whole = figures.resource_colors(run), run.latency_s
@@ -220,9 +161,12 @@ def _latency(run: Run) -> str:
         for x in run.limits
     ]  # fmt: skip
     table = "<h3>What each resource costs</h3>" + _table(
-        ["waited for", "", "time", "share", "removing this bound saves"], rows, numbers=(2, 3, 4)
+        ["waited for", "", "time", "share", "saves"], rows, numbers=(2, 3, 4)
     )
-    note = '<p class="soft">Removing a bound saves less than it costs: the next one takes over.</p>'
+    note = (
+        '<p class="soft">What it saves if it took no time: less than it costs where another '
+        "resource then takes over.</p>"
+    )
     panels = _panels(run, lambda op: op.exposed_s, "s")
     return _section(
         title, caption, f'<div class="split"><div>{panels}</div><div>{table}{note}</div></div>'
@@ -321,7 +265,8 @@ def _chip(color: str) -> str:
 
 
 def _name(resource: str, colors: dict[str, str]) -> str:
-    return f"{_chip(colors.get(resource, figures.GREY))}{escape(resource)}"
+    chip = _chip(colors.get(resource, figures.GREY))
+    return f'<span class="name">{chip}{escape(resource)}</span>'
 
 
 def _meter(share: float, color: str) -> str:

@@ -225,13 +225,13 @@ def _core_traffic(
     entering: tuple[float, float],
     traffic: Traffic,
 ) -> None:
-    """Fills of the core's input memory, the engine's operands, scores and running outputs.
+    """Fills of the core's input memory, and of engines' own registers where there are any.
 
-    `entering`: bytes of queries, and of keys and values, brought into cores. Where engines have
-    registers of their own, each takes its share of the rows and all the keys.
+    `entering`: bytes of queries, and of keys and values, brought into cores. Each engine with
+    registers of its own takes its share of the rows and all the keys.
     """
-    op, (q, kv) = flash.op, entering
-    inputs, sums = _home("activation", path), _home("output", path)
+    q, kv = entering
+    inputs = _home("activation", path)
     if path.levels.index(inputs) >= path.first_core:
         add_traffic(traffic, inputs.name, "weight", 0.0, kv)
         add_traffic(traffic, inputs.name, "activation", 0.0, q)
@@ -243,6 +243,14 @@ def _core_traffic(
         add_traffic(traffic, inputs.name, "activation", q, 0.0)
         add_traffic(traffic, feeding.name, "weight", 0.0, kv * tile.grid)
         add_traffic(traffic, feeding.name, "activation", 0.0, q)
+    _engine_traffic(flash, tile, path, total, feeding, traffic)
+
+
+def _engine_traffic(
+    flash: Flash, tile: FlashTile, path: Path, total: float, feeding: Level, traffic: Traffic
+) -> None:
+    """What the engine reads and writes: queries, keys, values, scores, running outputs."""
+    op, sums = flash.op, _home("output", path)
     qk = MatmulTile(tile.tm, tile.ts, op.head_dim, flash.qk.pair.macs_per_cycle)
     pv = MatmulTile(tile.tm, op.v_head_dim, tile.ts, flash.pv.pair.macs_per_cycle)
     for matmul, a_bytes, b_bytes, a_home in (
@@ -250,12 +258,11 @@ def _core_traffic(
         (pv, flash.o_bytes, flash.v_bytes, sums),
     ):
         words = path.engine.operand_words(matmul)
+        a, b = total * float(words.activation) * a_bytes, total * float(words.weight) * b_bytes
         read = total * float(words.output_read) * flash.partial_bytes
         written = total * float(words.output_write) * flash.partial_bytes
-        add_traffic(
-            traffic, a_home.name, "activation", total * float(words.activation) * a_bytes, 0.0
-        )
-        add_traffic(traffic, feeding.name, "weight", total * float(words.weight) * b_bytes, 0.0)
+        add_traffic(traffic, a_home.name, "activation", a, 0.0)
+        add_traffic(traffic, feeding.name, "weight", b, 0.0)
         add_traffic(traffic, sums.name, "output", read, written)
     scores = total * tile.tm * tile.ts
     add_traffic(traffic, sums.name, "scores", scores * flash.partial_bytes, scores * flash.o_bytes)

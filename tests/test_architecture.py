@@ -29,13 +29,6 @@ LARGER = {
     "sim/cli/simulate.py:simulate()": "an option of the command is an argument",
     "sim/api.py:simulate()": "the command's options as keywords, one to one",
 }
-# What is larger without such a reason. Nothing may be added.
-TO_SPLIT = {
-    "mappers/cost_rules.py:plan_attention",
-    "mappers/flash.py:_core_traffic()",
-    "mappers/space.py",
-    "sim/report/html.py",
-}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -98,13 +91,7 @@ def arguments(node: ast.FunctionDef) -> int:
 
 
 def test_nothing_is_larger_than_it_must_be() -> None:
-    allowed = LARGER.keys() | TO_SPLIT
-    assert {k: v for k, v in too_large().items() if k not in allowed} == {}
-
-
-@pytest.mark.xfail(reason="TO_SPLIT: larger than the house style without a reason given")
-def test_nothing_waits_to_be_split() -> None:
-    assert not too_large().keys() & TO_SPLIT
+    assert {k: v for k, v in too_large().items() if k not in LARGER} == {}
 
 
 def test_the_list_of_larger_things_is_no_longer_than_it_must_be() -> None:

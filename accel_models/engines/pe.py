@@ -78,7 +78,7 @@ def choose_datapath(pe: PE, weight: Format, activation: Format, where: str) -> D
     if not found:
         raise DesignError(
             f"{where}: no PE multiplies {weight.element} weights by {activation.element} "
-            f"activations exactly; it has {', '.join(pe.formats)}; choose others with --formats"
+            f"activations exactly; it has {', '.join(pe.formats)}; {_hint(pe)}"
         )
     return max(
         found, key=lambda d: (d.pair.macs_per_cycle, -d.convert_weight, -d.convert_activation)
@@ -94,6 +94,20 @@ def _pairs(pe: PE, weight: Format, activation: Format) -> list[Datapath]:
             convert = (wide_w.element != weight.element, wide_a.element != activation.element)
             found.append(Datapath(key, pair, wide_w, wide_a, *convert))
     return found
+
+
+def _hint(pe: PE) -> str:
+    """What to write after --formats so that this PE takes it."""
+    names = []
+    for key in pe.formats:
+        w, _, a = key.partition("*")
+        weight, activation = get_format(w), get_format(a or w)
+        if weight == activation and weight.kind == "float":
+            names.append(weight.name)
+        elif weight.kind == "int" and (activation.bits == 16 or activation.element == "int8"):
+            names.append(f"w{weight.bits}a{activation.bits}")
+    options = " or ".join(dict.fromkeys(names))
+    return f"try --formats {options}" if options else "choose others with --formats"
 
 
 def represents(wide: Format, narrow: Format) -> bool:

@@ -309,5 +309,5 @@ def test_a_datapath_is_exact_or_refused(weight: str, activation: str) -> None:
         choose_datapath(pe, w, a, "chip: core")
     assert str(caught.value) == (
         f"chip: core: no PE multiplies {w.element} weights by {a.element} activations exactly; "
-        "it has bf16, fp8, int8, int4*fp8; choose others with --formats"
+        "it has bf16, fp8, int8, int4*fp8; try --formats bf16 or fp8 or w8a8"
     )

@@ -38,7 +38,9 @@ class Memory(Facts):
     read_bandwidth: BytesPerSecond | None = None
     write_bandwidth: BytesPerSecond | None = None
     efficiency: Fraction = Field(description="achievable share of the bandwidth in long runs")
-    latency: Seconds = Field(description="of a read with nothing else waiting")
+    latency: Seconds = Field(
+        description="from a core's request to its data, with nothing else waiting"
+    )
     granularity: Bytes = Field(description="smallest transfer")
     energy: JoulesPerBit = Field(description="per bit read")
     write_energy: JoulesPerBit | None = Field(default=None, description="if not as a read")
@@ -55,6 +57,11 @@ class Memory(Facts):
     buffering: Literal["single", "double", "multi"] = Field(
         default="double",
         description="tiles held at once: one, two (one loads while one is used), or all that fit",
+    )
+    fill_port: bool = Field(
+        default=False,
+        description="what fills the level from further out does not take turns with what it "
+        "serves (caches, whose stated bandwidth is what they serve)",
     )
     multicast: Count = Field(
         default=1, description="instances below along a rank that one read serves at once"

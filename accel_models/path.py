@@ -9,6 +9,7 @@ stores nothing, and its instances are the matrix engines.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from accel_models.design import Control, Core, Design, PathKey
 from accel_models.engines.blocks import Simd
@@ -40,6 +41,7 @@ class Level:
     write_j_per_byte: float = 0.0
     keeps: tuple[str, ...] = ()
     buffering: str = "double"
+    fill_port: bool = False
     multicast: int = 1
     reduction: bool = False
 
@@ -99,14 +101,20 @@ class Path:
         fp32."""
         rates = self.vector.ops_per_cycle
         each = 1 / (1 / rates.mul + 1 / rates.add)
-        pair = Pair.model_construct(
-            macs_per_cycle=1.0, accumulate="fp32", energy=2 * self.vector.energy
-        )
+        lanes = max(1, ceil(each))
         engine = Simd.model_construct(
             count=self.vector.count,
-            lanes=max(1, int(each)),
+            lanes=lanes,
             pipeline=1,
-            pe=PE.model_construct(formats={"fp32": pair}),
+            pe=PE.model_construct(
+                formats={
+                    "fp32": Pair.model_construct(
+                        macs_per_cycle=each / lanes,
+                        accumulate="fp32",
+                        energy=2 * self.vector.energy,
+                    )
+                }
+            ),
         )
         shared = [level for level in self.memories if level.instances <= self.cores]
         engines = Level(ENGINE, ("cores", self.name, "vector"), self.cores * self.vector.count)
@@ -127,8 +135,12 @@ class Path:
         return self.vector.cycles(work) / (self.vector.count * cores * self.clock_hz)
 
     def access_latency_s(self, levels: int | None = None) -> float:
-        """A first access all the way from the outermost memory, through so many levels (all)."""
-        return sum(level.latency_s for level in self.memories[:levels])
+        """A first access to the farthest of these levels (all): each latency is end to end."""
+        return self.farthest(levels).latency_s
+
+    def farthest(self, levels: int | None = None) -> Level:
+        """Of the first so many levels (all), the one that takes longest to answer."""
+        return max(self.memories[:levels], key=lambda level: level.latency_s)
 
 
 def memory_path(design: Design, core_name: str) -> Path:
@@ -176,6 +188,7 @@ def _level(name: str, at: PathKey, memory: Memory, instances: int, clock: float)
         write_j_per_byte=(memory.write_energy or memory.energy) * 8,
         keeps=memory.keeps,
         buffering=memory.buffering,
+        fill_port=memory.fill_port,
         multicast=memory.multicast,
         reduction=memory.reduction,
     )

@@ -275,6 +275,10 @@ def _consistency_problems(design: Design) -> Iterator[Problem]:
             yield from _divided(at, levels[below].instances, levels[above].instances, above)
         for key in list(levels)[-1:]:
             yield from _divided(("cores", name, "count"), core.count, levels[key].instances, key)
+        first = next(iter(core.memory.values()))
+        if first.per == "engine" and core.engine.count > 1:
+            where = ("cores", name, "memory", next(iter(core.memory)), "per")
+            yield where, "a core's first memory is shared by its engines; write per: core"
         for key, level in core.memory.items():
             for word in {"serves", "instances"} & level.model_fields_set:
                 what = "belongs in the chip's memory; here write per: core or engine"

@@ -114,6 +114,7 @@ def parse_formats(text: str, activation16: str = "bf16") -> tuple[Format, Format
 
     Raises FormatError for anything else.
     """
+    text = text.strip()
     match = _PAIR.fullmatch(text)
     if not match:
         if text not in FORMATS:

@@ -16,7 +16,8 @@ from accel_models.path import Path
 from accel_models.reader import DesignError
 from kernels_ref.formats import Format, get_format
 from mappers.cost import Cost, in_sequence
-from mappers.flash import Flash, flash_cost, flash_tiles
+from mappers.flash import flash_cost, flash_tiles
+from mappers.flash_problem import Flash
 from mappers.mapping import Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
@@ -79,9 +80,10 @@ def _searched(problem: Matmul, path: Path, context: Context, what: str) -> tuple
     candidates = list(exhaustive(bare, path, context.objective))
     if not candidates:
         smallest = " x ".join(str(g) for g in path.engine.geometry(1))
+        levels = ", ".join(f"{m.name} {m.capacity / 1024:.4g} KiB" for m in path.memories[1:])
         raise DesignError(
-            f"{path.design.name}: {path.name}: {what}: no tile fits the memories, "
-            f"not even the engine's own {smallest}; enlarge the innermost ones"
+            f"{path.design.name}: {path.name}: {what}: no tile fits the memories ({levels}), not "
+            f"even the engine's own {smallest}; a shared one must hold the tiles of all its cores"
         )
     mapping = context.found[key] = candidates[-1].mapping
     return mapping, matmul_cost(problem, mapping, path)
@@ -200,6 +202,7 @@ def _three_steps(flash: Flash, path: Path, context: Context) -> tuple[list[Cost]
         flash.o_bytes,
         flash.partial_bytes,
         shared_weight=False,
+        weight_run="k",
     )
     pv = Matmul(
         {"b": heads, "m": rows, "n": op.v_head_dim, "k": op.kv_len},

@@ -17,49 +17,22 @@ Not modeled: warps specialized by role, exp emulated in multiply-adds, paged cac
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from math import ceil
 
 import numpy as np
 
-from accel_models.engines.pe import Datapath
 from accel_models.engines.tile import MatmulTile
-from accel_models.path import Level, Path
-from mappers.cost import Cost, Traffic, Work, add_traffic, compose, memory_joules, vector_joules
+from accel_models.path import Path
+from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
+from mappers.flash_problem import Flash, FlashTile
+from mappers.flash_traffic import Steps, flash_traffic, home
 from mappers.space import menu
+from mappers.traffic import operand_sums
 from workloads.ops.attention import Attention, softmax_ops
 
 MAX_KEY_TILE = 1024
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
-
-
-@dataclass(frozen=True)
-class Flash:
-    """An attention op with the widths of its operands in bytes and the engine's pairs."""
-
-    op: Attention
-    q_bytes: float
-    k_bytes: float
-    v_bytes: float
-    o_bytes: float
-    partial_bytes: float
-    qk: Datapath
-    pv: Datapath
-
-
-@dataclass(frozen=True, slots=True)
-class FlashTile:
-    """Query rows, keys per step, shares of the keys, engines of a core along the rows."""
-
-    tm: int
-    ts: int
-    splits: int
-    grid: int
-
-    def describe(self) -> dict[str, int]:
-        """Plain values for JSON."""
-        return {"query_rows": self.tm, "keys": self.ts, "key_splits": self.splits}
 
 
 def flash_tiles(flash: Flash, path: Path) -> Iterator[FlashTile]:
@@ -80,28 +53,15 @@ def flash_tiles(flash: Flash, path: Path) -> Iterator[FlashTile]:
 
 
 def _fits(flash: Flash, path: Path, tm: int, ts: int) -> bool:
-    """Q, two tiles of K and V, scores and output beside each other where each may stay."""
+    """Q, two tiles of K and V, scores and output beside each other where each stays."""
     op = flash.op
-    kv = ts * (op.head_dim * flash.k_bytes + op.v_head_dim * flash.v_bytes)
-    inputs = tm * op.head_dim * flash.q_bytes + 2 * kv
+    inputs = tm * op.head_dim * flash.q_bytes + 2 * ts * flash.kv_row_bytes
     sums = tm * (op.v_head_dim + ts) * flash.partial_bytes
-    home = {"inputs": _home("activation", path), "sums": _home("output", path)}
     need: dict[str, float] = {}
-    for what, size in (("inputs", inputs), ("sums", sums)):
-        level = home[what]
-        share = level.instances / path.cores if level.instances > path.cores else 1.0
-        at_once = path.cores / level.instances if level.instances < path.cores else 1.0
-        need[level.name] = need.get(level.name, 0.0) + size / share * at_once
+    for level, size in ((home("weight", path), inputs), (home("output", path), sums)):
+        cores = path.cores / level.instances  # that share an instance, or a part of a core's
+        need[level.name] = need.get(level.name, 0.0) + size * cores
     return all(size <= path.by_name[name].capacity for name, size in need.items())
-
-
-def _home(operand: str, path: Path) -> Level:
-    """Where an operand's tile stays: the largest memory of a core that keeps it, else the
-    chip's."""
-    own = [m for m in path.memories[path.first_core :] if operand in m.keeps]
-    if own:
-        return max(own, key=lambda m: m.capacity * m.instances)
-    return [m for m in path.memories[: path.first_core] if operand in m.keeps][-1]
 
 
 def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
@@ -120,15 +80,17 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     busy = {"matrix": cycles / path.clock_hz, "vector": vector_s}
     if not path.control.overlap_engines:
         busy = {"matrix": busy["matrix"] + vector_s}
-    traffic = _traffic(flash, tile, path, total, jobs)
-    head, tail = {}, {}
+    query_tiles = ceil(op.group * op.q_len / tile.tm)
+    traffic = flash_traffic(flash, tile, path, Steps(total, jobs, query_tiles))
+    head, tail, serial = {}, {}, {}
     for i, level in enumerate(path.memories):
-        read = sum(float(r) for r, _ in traffic.get(level.name, {}).values())
-        written = sum(float(w) for _, w in traffic.get(level.name, {}).values())
+        read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
         working = level.instances if i < path.first_core else cores * level.instances / path.cores
         busy[level.name] = float(level.seconds(read, written, working))
-        head[level.name] = busy[level.name] * 0.5 / max(1.0, busiest)
-        tail[level.name] = busy[level.name] * 0.5 / max(1.0, busiest)
+        head[level.name] = tail[level.name] = busy[level.name] * 0.5 / max(1.0, busiest)
+        if level.buffering == "single":
+            serial[level.name] = busy[level.name] - head[level.name] - tail[level.name]
+    busy["in_flight"] = busiest * _load_latency(flash, tile, path)
     joules = memory_joules(traffic, path)
     macs = total * tile.tm * tile.ts
     joules["matrix"] = macs * (
@@ -187,82 +149,12 @@ def _vector_work(flash: Flash, tile: FlashTile, total: float, jobs: int) -> dict
     return work
 
 
-def _traffic(flash: Flash, tile: FlashTile, path: Path, total: float, jobs: int) -> Traffic:
-    op = flash.op
-    heads, rows = op.batch * op.kv_heads, op.group * op.q_len
-    reach = min(op.kv_len, (op.window or op.kv_len) + op.q_len)
-    kv_row = op.head_dim * flash.k_bytes + op.v_head_dim * flash.v_bytes
-    q_once = heads * rows * op.head_dim * flash.q_bytes
-    out = heads * rows * op.v_head_dim * flash.o_bytes
-    kv_in = total * tile.ts * kv_row  # into cores, every job its own
-    kv_once = min(kv_in, float(heads * reach * kv_row))
-    query_tiles = ceil(rows / tile.tm)
-    shared = path.memories[1 : path.first_core]
-    capacity = max((m.capacity * m.instances for m in shared), default=0.0)
-    in_flight = min(heads, ceil(path.cores / (query_tiles * tile.splits))) * reach * kv_row
-    rounds = 1 if in_flight <= capacity else ceil(query_tiles * tile.splits / path.cores)
-    from_top = kv_in if not shared else min(kv_in, kv_once * rounds)
-    spill = jobs * tile.tm * op.v_head_dim * flash.partial_bytes if tile.splits > 1 else 0.0
-    traffic: Traffic = {}
-    top, meeting = path.levels[0].name, (shared[-1] if shared else path.levels[0]).name
-    add_traffic(traffic, top, "weight", from_top, 0.0)
-    add_traffic(traffic, top, "activation", q_once * (tile.splits if not shared else 1), 0.0)
-    add_traffic(traffic, top, "output", 0.0, out)
-    for level in shared:
-        add_traffic(traffic, level.name, "weight", kv_in, from_top)
-        add_traffic(traffic, level.name, "activation", q_once * tile.splits, q_once)
-        add_traffic(traffic, level.name, "output", out, out)
-    add_traffic(traffic, meeting, "output", spill, spill)
-    _core_traffic(flash, tile, path, total, (q_once * tile.splits, kv_in), traffic)
-    return traffic
-
-
-def _core_traffic(
-    flash: Flash,
-    tile: FlashTile,
-    path: Path,
-    total: float,
-    entering: tuple[float, float],
-    traffic: Traffic,
-) -> None:
-    """Fills of the core's input memory, and of engines' own registers where there are any.
-
-    `entering`: bytes of queries, and of keys and values, brought into cores. Each engine with
-    registers of its own takes its share of the rows and all the keys.
-    """
-    q, kv = entering
-    inputs = _home("activation", path)
-    if path.levels.index(inputs) >= path.first_core:
-        add_traffic(traffic, inputs.name, "weight", 0.0, kv)
-        add_traffic(traffic, inputs.name, "activation", 0.0, q)
-    feeding = next(
-        (m for m in path.memories if m.instances > path.cores and "activation" in m.keeps), inputs
-    )
-    if feeding is not inputs:
-        add_traffic(traffic, inputs.name, "weight", kv * tile.grid, 0.0)
-        add_traffic(traffic, inputs.name, "activation", q, 0.0)
-        add_traffic(traffic, feeding.name, "weight", 0.0, kv * tile.grid)
-        add_traffic(traffic, feeding.name, "activation", 0.0, q)
-    _engine_traffic(flash, tile, path, total, feeding, traffic)
-
-
-def _engine_traffic(
-    flash: Flash, tile: FlashTile, path: Path, total: float, feeding: Level, traffic: Traffic
-) -> None:
-    """What the engine reads and writes: queries, keys, values, scores, running outputs."""
-    op, sums = flash.op, _home("output", path)
-    qk = MatmulTile(tile.tm, tile.ts, op.head_dim, flash.qk.pair.macs_per_cycle)
-    pv = MatmulTile(tile.tm, op.v_head_dim, tile.ts, flash.pv.pair.macs_per_cycle)
-    for matmul, a_bytes, b_bytes, a_home in (
-        (qk, flash.q_bytes, flash.k_bytes, feeding),
-        (pv, flash.o_bytes, flash.v_bytes, sums),
-    ):
-        words = path.engine.operand_words(matmul)
-        a, b = total * float(words.activation) * a_bytes, total * float(words.weight) * b_bytes
-        read = total * float(words.output_read) * flash.partial_bytes
-        written = total * float(words.output_write) * flash.partial_bytes
-        add_traffic(traffic, a_home.name, "activation", a, 0.0)
-        add_traffic(traffic, feeding.name, "weight", b, 0.0)
-        add_traffic(traffic, sums.name, "output", read, written)
-    scores = total * tile.tm * tile.ts
-    add_traffic(traffic, sums.name, "scores", scores * flash.partial_bytes, scores * flash.o_bytes)
+def _load_latency(flash: Flash, tile: FlashTile, path: Path) -> float:
+    """Seconds per key tile that a core at least takes: Little's law, as in `mappers.matmul`."""
+    level = home("weight", path)
+    if path.levels.index(level) < path.first_core or level.buffering == "single":
+        return 0.0
+    latency = path.access_latency_s(path.levels.index(level) + 1)
+    if level.buffering == "double":
+        return latency
+    return latency / max(1.0, level.capacity // (tile.ts * flash.kv_row_bytes) - 1)

@@ -50,7 +50,7 @@ def map_graph(
             plan, taken = planner.grouped(node.op, _followers(graph, i))
             placed.append(Placed(node.op, node.count, plan, taken))
             riding |= {op.name for op in taken}
-    return Schedule(graph, design, objective, tuple(placed))
+    return Schedule(graph, design, objective, tuple(placed), tuple(paths))
 
 
 def _followers(graph: Graph, index: int) -> list[Op]:
@@ -77,7 +77,7 @@ def _followers(graph: Graph, index: int) -> list[Op]:
     return found
 
 
-def _takes_some(graph: Graph, path: Path) -> bool:
+def takes_some(graph: Graph, path: Path) -> bool:
     """Can the matrix engine do any of the graph's multiplications?
 
     Then the vector engine may do the others (the attention of an integer-only array, say); where it
@@ -100,7 +100,7 @@ class _Planner:
                 graph,
                 path,
                 objective,
-                _takes_some(graph, path),
+                takes_some(graph, path),
                 memo.setdefault((path.name, objective), {}),
             )
             for path in paths

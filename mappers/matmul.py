@@ -24,7 +24,7 @@ from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
 from mappers.problem import Matmul
 from mappers.reuse import Nest, busy_steps
-from mappers.traffic import load_share, matmul_traffic, operand_sums
+from mappers.traffic import load_share, matmul_traffic, operand_sums, split_sums
 
 
 def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
@@ -33,16 +33,20 @@ def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
     traffic, conversions = matmul_traffic(problem, nest)
     cycles, out_steps, k_steps = engine_cycles(problem, nest)
     cores = np.minimum(_output_tiles(nest) / out_steps, path.cores)  # at work, on average
-    vector = _plus(problem.epilogue_ops, conversions)
+    sums = split_sums(problem, nest)
+    epilogue = _plus(problem.epilogue_ops, {"add": sums} if np.any(sums) else {})
+    vector = _plus(epilogue, conversions)
     busy = {"matrix": cycles / path.clock_hz}
-    vector_s = path.vector_seconds(vector, cores) if vector else 0.0
+    vector_s: Number = path.vector_seconds(epilogue, cores) if epilogue else 0.0
+    if conversions:
+        vector_s = vector_s + path.vector_seconds(conversions, cores) / path.vector.narrow
     if path.control.overlap_engines:
         busy["vector"] = vector_s
     else:
         busy["matrix"] = busy["matrix"] + vector_s
     head, tail, serial = {}, {}, {}
     for level in path.memories:
-        read, written = operand_sums(traffic.get(level.name, {}))
+        read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
         instances = _instances_at_work(path, level.name, mapping, cores)
         busy[level.name] = level.seconds(read, written, instances)
         loads, stores = load_share(traffic.get(level.name, {}))
@@ -55,6 +59,8 @@ def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
     joules["matrix"] = problem.macs * problem.datapath.pair.energy
     joules["vector"] = vector_joules(vector, path)
     syncs = (path.control.sync or 0.0) * out_steps if vector else 0.0
+    # the sums of a split must be written before they can be added up
+    syncs = syncs + np.where(sums > 0, 2 * path.access_latency_s(path.first_core + 1), 0.0)
     return compose(Work(busy, head, tail, joules, traffic, serial, syncs), path)
 
 
@@ -103,7 +109,9 @@ def occupancy(problem: Matmul, mapping: Mapping, path: Path, index: int) -> Numb
         at_once = {rank: size * level.spatial[rank] for rank, size in at_once.items()}
     total: Number = 0.0
     for operand in here.keeps:
-        size: Number = problem.bytes_per_element(operand)
+        innermost = not any(operand in level.keeps for level in mapping.levels[index + 1 :])
+        feeds = innermost and operand != "output"
+        size: Number = (problem.engine_bytes if feeds else problem.bytes_per_element)(operand)
         changes: Number = False
         for rank in OPERAND_RANKS[operand]:
             size = size * here.tile[rank]
@@ -166,7 +174,11 @@ def _instances_at_work(path: Path, name: str, mapping: Mapping, cores: Number) -
     level = path.by_name[name]
     index = path.levels.index(level)
     if index < path.first_core:
-        return level.instances
+        used: Number = 1
+        for i in range(1, index + 1):
+            for rank in RANKS:
+                used = used * mapping.levels[i].spatial[rank]
+        return np.minimum(used, level.instances)
     per_core: Number = 1
     for i in range(path.first_core + 1, index + 1):
         for rank in RANKS:

@@ -59,6 +59,7 @@ class Schedule:
     design: Design
     objective: str
     placed: tuple[Placed, ...]
+    paths: tuple[Path, ...]  # the kinds of cores that were tried
 
     def __iter__(self) -> Iterator[Placed]:
         return iter(self.placed)

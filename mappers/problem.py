@@ -25,6 +25,7 @@ class Matmul:
     epilogue_ops: Map[str, float] = field(default_factory=dict)  # vector work on the outputs
     epilogue_bytes: float = 0.0  # further operands read once with the outputs
     shared_weight: bool = True  # stored by us, so in the order we read it
+    weight_run: str = "n"  # the rank along which B lies contiguously, where it is not
     weight: Format | None = None  # as stored, with its scales; None: no scales to apply
     activation: Format | None = None
 
@@ -39,6 +40,7 @@ class Matmul:
             self.datapath,
             (self.activation_bytes, self.weight_bytes, self.output_bytes, self.partial_bytes),
             (tuple(self.epilogue_ops.items()), self.epilogue_bytes, self.shared_weight),
+            self.weight_run,
             (self.weight, self.activation),
         )
 
@@ -46,3 +48,12 @@ class Matmul:
         return {"activation": self.activation_bytes, "weight": self.weight_bytes}.get(
             operand, self.output_bytes
         )
+
+    def engine_bytes(self, operand: str) -> float:
+        """Of one element as the engine reads it: converted, where it is."""
+        pair = self.datapath
+        if operand == "weight" and pair.convert_weight:
+            return pair.weight.bits / 8
+        if operand == "activation" and pair.convert_activation:
+            return pair.activation.bits / 8
+        return self.bytes_per_element(operand)

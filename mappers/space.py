@@ -142,7 +142,8 @@ def with_splits(rows: Rows, problem: Matmul, path: Path, index: int, arranged: b
 
 def _divides(size: int, parts: int, block: int) -> bool:
     """Can a tile be shared by so many engines, each with a block of its own at least?"""
-    return parts == 1 or (size >= parts * block and size % parts == 0)
+    share = -(-size // parts)
+    return parts == 1 or (share >= block and (parts - 1) * share < size)
 
 
 def _split_choices(
@@ -172,9 +173,10 @@ def arranged(rows: Rows, problem: Matmul, path: Path, index: int) -> Rows:
     """Each row of dealt tiles with every arrangement of a wave of them over batch, m and n."""
     split, tile, ext = rows.split[index], rows.tile[index], problem.extents
     counts = {r: -(-ext[r] // tile[r]) for r in RANKS}
-    cores = path.cores // split["k"]
+    fan_out = path.levels[index].instances // path.levels[index - 1].instances
+    cores = fan_out // split["k"]
     parts: list[Rows] = []
-    for b, m in product(_batch_splits(ext["b"], path.cores), _counts(path.cores)):
+    for b, m in product(_batch_splits(ext["b"], fan_out), _counts(fan_out)):
         keep = (b * m <= cores) & (m <= counts["m"])
         if keep.any():
             kept = rows.take(np.flatnonzero(keep))

@@ -24,6 +24,7 @@ from mappers.cost import (
     vector_joules,
     whole_granules,
 )
+from mappers.traffic import operand_sums
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ def stream_cost(stream: Stream, path: Path) -> Cost:
     traffic = _traffic(stream, path, 2.0 if twice else 1.0)
     busy: dict[str, float] = {"vector": path.vector_seconds(work, balanced) if work else 0.0}
     for level in path.memories:
-        read = sum(r for r, _ in traffic.get(level.name, {}).values())
-        written = sum(w for _, w in traffic.get(level.name, {}).values())
+        read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
         first = path.levels.index(level) < path.first_core
         busy[level.name] = float(
             level.seconds(read, written, level.instances if first else balanced)
@@ -65,7 +65,8 @@ def stream_cost(stream: Stream, path: Path) -> Cost:
     busy["in_flight"] = loads * path.access_latency_s(path.first_core + 1)
     joules = memory_joules(traffic, path)
     joules["vector"] = vector_joules(work, path)
-    return compose(Work(busy, {}, {}, joules, traffic), path)
+    single = {m.name: busy[m.name] for m in path.memories if m.buffering == "single"}
+    return compose(Work(busy, {}, {}, joules, traffic, single), path)
 
 
 def _chunks(stream: Stream, path: Path) -> int:

@@ -67,6 +67,16 @@ def _scaling(problem: Matmul, nest: Nest) -> dict[str, Number]:
     return work
 
 
+def split_sums(problem: Matmul, nest: Nest) -> Number:
+    """Additions that bring the sums of a split over k together, where nothing else reduces them."""
+    added: Number = 0
+    for i in range(1, nest.path.first_core + 1):
+        if not nest.path.levels[i - 1].reduction:
+            added = added + nest.mapping.levels[i].spatial["k"] - 1
+    ext = problem.extents
+    return added * ext["b"] * ext["m"] * ext["n"]
+
+
 def _entering(nest: Nest, operand: str) -> Number:
     """Elements brought in all to the level that feeds the engine."""
     level = max(_kept(operand, nest.mapping), nest.path.first_core)
@@ -104,7 +114,9 @@ def _between(
     once = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
     written = once * width * extra + (seen - once) * partial
     add_traffic(traffic, up, operand, (seen - once) * partial, written)
-    add_traffic(traffic, down, operand, held * partial, (held - once) * partial)
+    shared = ends[1] < nest.path.first_core  # a core's own accumulators drain as they are
+    drained = once * width + (held - once) * partial if shared else held * partial
+    add_traffic(traffic, down, operand, drained, (held - once) * partial)
 
 
 def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest) -> Number:
@@ -112,11 +124,10 @@ def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest)
     if operand == "weight" and problem.shared_weight:
         return 1.0
     granularity = nest.path.levels[ends[0]].granularity
-    rank = {"activation": "k", "weight": "n", "output": "n"}[operand]
+    rank = {"activation": "k", "weight": problem.weight_run, "output": "n"}[operand]
     tile = nest.mapping.levels[ends[1]].tile[rank]
-    whole = tile >= problem.extents[rank]  # then rows follow each other without a gap
-    run: Number = np.where(whole, np.maximum(tile, granularity), tile)
-    return whole_granules(run * problem.bytes_per_element(operand), granularity)
+    run = whole_granules(tile * problem.bytes_per_element(operand), granularity)
+    return np.where(tile >= problem.extents[rank], 1.0, run)  # whole rows leave no gaps
 
 
 def _into_engine(operand: str, source: int, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
@@ -136,14 +147,19 @@ def _into_engine(operand: str, source: int, problem: Matmul, nest: Nest, traffic
         add_traffic(traffic, name, operand, read * partial, words.output_write * share * partial)
         return
     elements = words.activation if operand == "activation" else words.weight
-    add_traffic(traffic, name, operand, elements * share * problem.bytes_per_element(operand), 0.0)
+    add_traffic(traffic, name, operand, elements * share * problem.engine_bytes(operand), 0.0)
 
 
-def operand_sums(operands: Map[str, tuple[Number, Number]]) -> tuple[Number, Number]:
+def operand_sums(
+    operands: Map[str, tuple[Number, Number]], fill_port: bool = False
+) -> tuple[Number, Number]:
+    """Bytes read and written in all. With a `fill_port`, what fills the level is not among them."""
     read: Number = 0.0
     written: Number = 0.0
-    for r, w in operands.values():
-        read, written = read + r, written + w
+    for operand, (r, w) in operands.items():
+        read = read + r
+        if not fill_port or operand in ("output", "scores"):
+            written = written + w
     return read, written
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 from accel_models.area import area_mm2
 from accel_models.design import PathKey
+from accel_models.engines.pe import formats_hint
 from mappers.cost import exposed_by_resource, saved_without
+from mappers.map_graph import takes_some
 from mappers.plan import Placed, Schedule
 from sim.run import Limit, OpRun, Run, Traffic, Trust
 from sim.trust import area_numbers, energy_numbers, latency_numbers, trust
@@ -129,6 +131,12 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
             f"weights and cache need {need / 2**30:.1f} GiB, {design.name}'s {name} has "
             f"{have / 2**30:.1f} GiB: the figures are those of a chip with enough memory"
         )
+    for path in schedule.paths:
+        if not takes_some(graph, path):
+            yield (
+                f"{path.name}: no PE takes the model's formats, so these cores multiply nothing; "
+                f"{formats_hint(path.engine.pe)} would let them"
+            )
     slow = [p for p in schedule if p.plan.path.runs_on == "vector"]
     if slow:
         yield (

@@ -40,8 +40,7 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return (("power", "limit"), ("power", "static"))
     if resource in ("launch", "sync"):
         return ((*core, "control", resource),)
-    levels = path.memories[: path.first_core + 1] if resource == "in_flight" else path.memories
-    return tuple((*level.at, "latency") for level in levels)
+    return ((*path.farthest().at, "latency"),)
 
 
 def _bandwidth_keys(path: Path, resource: str) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def choose_datapath(pe: PE, weight: Format, activation: Format, where: str) -> D
     if not found:
         raise DesignError(
             f"{where}: no PE multiplies {weight.element} weights by {activation.element} "
-            f"activations exactly; it has {', '.join(pe.formats)}; {_hint(pe)}"
+            f"activations exactly; it has {', '.join(pe.formats)}; {formats_hint(pe)}"
         )
     return max(
         found, key=lambda d: (d.pair.macs_per_cycle, -d.convert_weight, -d.convert_activation)
@@ -96,7 +96,7 @@ def _pairs(pe: PE, weight: Format, activation: Format) -> list[Datapath]:
     return found
 
 
-def _hint(pe: PE) -> str:
+def formats_hint(pe: PE) -> str:
     """What to write after --formats so that this PE takes it."""
     names = []
     for key in pe.formats:

@@ -4,7 +4,7 @@
 
 Special functions (exp, rsqrt) usually have their own, slower units; their rates say so. `lanes` is
 the width over which a reduction must shuffle log2(lanes) times per row.
-Not modeled: packed half precision, dual issue, instruction fetch.
+Not modeled: packed half precision other than for conversions, dual issue, instruction fetch.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ class VectorEngine(Facts):
     count: Count = Field(description="engines per core")
     lanes: Count
     ops_per_cycle: OpRates
+    narrow: Rate = Field(
+        default=1.0,
+        description="how many times faster on 16-bit elements (packed operations), as conversions "
+        "and scales of weights are",
+    )
     energy: Joules = Field(description="of one operation on one element, operand fetch included")
 
     def cycles(self, work: Mapping[str, float]) -> float:

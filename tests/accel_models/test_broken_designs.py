@@ -104,7 +104,7 @@ REPLACED: dict[str, tuple[str, str, str]] = {
         "      lanes: 8\n",
         "      lanes: 8\n      <<: {lanes: 9}\n",
         "43: cores.array.vector.<<: unknown key '<<'; "
-        "known: source, count, lanes, ops_per_cycle, energy",
+        "known: source, count, lanes, ops_per_cycle, narrow, energy",
     ),
     "key that is a list": (
         "clock: 1 GHz",

@@ -55,7 +55,7 @@ def test_matmul_in_one_tile():
     assert busy["buffer"] == pytest.approx(8 * NS)
     assert cost.exposed["prologue"] == pytest.approx(16 * NS)
     assert cost.exposed["epilogue"] == pytest.approx(4 * NS)
-    launch, access = 1 * US, 2 * NS
+    launch, access = 1 * US, 1 * NS
     assert cost.latency_s == pytest.approx(launch + access + (16 + 14 + 4) * NS)
     # 160 B at dram, 512 B at the buffer, 8 pJ a byte; 128 MACs at 1 pJ; 1 W of static power
     joules = (160 * 8 + 512 * 8 + 128) * 1e-12 + 1.0 * float(cost.latency_s)

@@ -99,9 +99,12 @@ def designs(draw: st.DrawFn) -> Design:
     def level(**more: Any) -> dict[str, Any]:
         return memory(draw(size), draw(speed), buffering=draw(buffering), **more)
 
+    cores = draw(st.sampled_from([1, 2, 5, 12]))
     chip = {"dram": memory("64 GiB", draw(speed), kind="dram", granularity="32 B")}
     if draw(st.booleans()):
         chip["l2"] = level(multicast=draw(st.sampled_from([1, 4])), reduction=draw(st.booleans()))
+        if cores % 2 == 0:
+            chip["l2"]["instances"] = draw(st.sampled_from([1, 2]))
     kind = draw(st.sampled_from(sorted(ENGINES)))
     count = draw(st.sampled_from([1, 2, 4]))
     core: dict[str, Any] = {"l1": level()}
@@ -115,7 +118,7 @@ def designs(draw: st.DrawFn) -> Design:
         chip,
         core,
         engine(kind, count),
-        draw(st.sampled_from([1, 2, 5, 12])),
+        cores,
         dispatch=draw(st.sampled_from(["dynamic", "static"])),
         overlap_engines=draw(st.booleans()),
     )

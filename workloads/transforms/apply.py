@@ -32,37 +32,49 @@ def apply(graph: Graph, text: str) -> Graph:
             close = difflib.get_close_matches(name, TRANSFORMS, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(TRANSFORMS)}"
             raise TransformError(f"unknown transform '{name}'; {hint}")
-        args, named = _arguments(name, arguments)
-        transform = TRANSFORMS[name]
-        try:
-            inspect.signature(transform).bind(graph, *args, **named)
-        except TypeError as problem:
-            takes = str(inspect.signature(transform)).replace("'", "")
-            raise TransformError(f"{name}: {problem}; it is {name}{takes}") from None
-        graph = transform(graph, *args, **named)
+        graph = _called(name, *_arguments(name, arguments), graph)
     return graph
 
 
-def _arguments(name: str, text: str) -> tuple[list[str | float], dict[str, str | float]]:
-    args: list[str | float] = []
-    named: dict[str, str | float] = {}
+def _called(name: str, args: list[str], named: dict[str, str], graph: Graph) -> Graph:
+    """The transform with its arguments as the types that it declares."""
+    signature = inspect.signature(TRANSFORMS[name])
+    first, *others = signature.parameters.values()
+    takes = ", ".join(str(p).replace("'", "") for p in others)
+    try:
+        if first.name in named:
+            raise TypeError(f"unexpected argument '{first.name}'")
+        bound = signature.bind(graph, *args, **named)
+    except TypeError as problem:
+        raise TransformError(f"{name}: {problem}; it is {name}({takes})") from None
+    for parameter in others:
+        if isinstance(text := bound.arguments.get(parameter.name), str):
+            bound.arguments[parameter.name] = _value(text, str(parameter.annotation), name)
+    return TRANSFORMS[name](*bound.args, **bound.kwargs)
+
+
+def _arguments(name: str, text: str) -> tuple[list[str], dict[str, str]]:
+    args: list[str] = []
+    named: dict[str, str] = {}
     for piece in filter(None, (p.strip() for p in text.split(","))):
         key, equals, value = piece.partition("=")
         if not equals:
             if named:
                 raise TransformError(f"{name}: '{piece}' follows a named argument; name it too")
-            args.append(_value(piece))
+            args.append(piece)
         elif key.strip() in named:
             raise TransformError(f"{name}: '{key.strip()}' is given twice")
         else:
-            named[key.strip()] = _value(value.strip())
+            named[key.strip()] = value.strip()
     return args, named
 
 
-def _value(text: str) -> str | float:
+def _value(text: str, annotation: str, name: str) -> str | float:
+    """A number where the transform asks for one, else the word as written."""
     for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+        if kind.__name__ in annotation:
+            try:
+                return kind(text)
+            except ValueError:
+                raise TransformError(f"{name}: '{text}' is not a number") from None
     return text

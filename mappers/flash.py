@@ -8,9 +8,8 @@ pass). Tiles that the mask hides are skipped. Per key tile and job:
     matrix: Q K^T (tm x ts x d) and P V (tm x dv x ts);  vector: softmax of tm x ts, rescaling of
     tm x dv
 
-Jobs are dealt longest first, a round per core; a core's resources overlap between tiles. Keys and
-values come from the outermost memory once if those of the heads in flight fit the shared memory,
-else once for every round of query tiles.
+Jobs are dealt longest first, a round per core; a core's resources overlap between tiles. What is
+moved at each level: `mappers.flash_traffic`.
 Not modeled: warps specialized by role, exp emulated in multiply-adds, paged cache look-ups.
 """
 
@@ -99,7 +98,7 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     joules["vector"] = vector_joules(vector, path)
     sync = 2 * busiest * (path.control.sync or 0.0)
     launches = 2 if tile.splits > 1 else 1
-    return compose(Work(busy, head, tail, joules, traffic, sync_s=sync, launches=launches), path)
+    return compose(Work(busy, head, tail, joules, traffic, serial, sync, launches), path)
 
 
 def _key_tiles(op: Attention, tile: FlashTile) -> np.ndarray:

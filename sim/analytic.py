@@ -135,7 +135,7 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
         if not takes_some(graph, path):
             yield (
                 f"{path.name}: no PE takes the model's formats, so these cores multiply nothing; "
-                f"{formats_hint(path.engine.pe)} would let them"
+                f"{formats_hint(path.engine.pe)}"
             )
     slow = [p for p in schedule if p.plan.path.runs_on == "vector"]
     if slow:

@@ -49,8 +49,13 @@ def _called(name: str, args: list[str], named: dict[str, str], graph: Graph) -> 
         raise TransformError(f"{name}: {problem}; it is {name}({takes})") from None
     for parameter in others:
         if isinstance(text := bound.arguments.get(parameter.name), str):
-            bound.arguments[parameter.name] = _value(text, str(parameter.annotation), name)
+            bound.arguments[parameter.name] = _value(text, _annotation(parameter), name)
     return TRANSFORMS[name](*bound.args, **bound.kwargs)
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    """As written; nothing where there is none."""
+    return "" if parameter.annotation is parameter.empty else str(parameter.annotation)
 
 
 def _arguments(name: str, text: str) -> tuple[list[str], dict[str, str]]:
@@ -70,11 +75,14 @@ def _arguments(name: str, text: str) -> tuple[list[str], dict[str, str]]:
 
 
 def _value(text: str, annotation: str, name: str) -> str | float:
-    """A number where the transform asks for one, else the word as written."""
+    """A number where the transform asks for one or does not say; else the word as written."""
+    if "str" in annotation:
+        return text
     for kind in (int, float):
-        if kind.__name__ in annotation:
-            try:
-                return kind(text)
-            except ValueError:
-                raise TransformError(f"{name}: '{text}' is not a number") from None
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    if "int" in annotation or "float" in annotation:
+        raise TransformError(f"{name}: '{text}' is not a number")
     return text

@@ -162,9 +162,11 @@ def _service_cycles(
 
 
 def _output_tiles(nest: Nest) -> Number:
-    """Jobs for the cores: output tiles times k splits."""
+    """Jobs for the cores: output tiles times k splits, those of shared levels included."""
     first = nest.path.first_core
-    tiles: Number = nest.mapping.levels[first].spatial["k"]
+    tiles: Number = 1
+    for level in nest.mapping.levels[1 : first + 1]:
+        tiles = tiles * level.spatial["k"]
     for rank in "bmn":
         tiles = tiles * nest.tiles(first, rank)
     return tiles

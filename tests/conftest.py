@@ -1,11 +1,22 @@
-"""`pytest --update-golden` rewrites the texts that golden tests compare with; look at the diff."""
+"""`pytest --update-golden` rewrites the texts that golden tests compare with; look at the diff.
+
+Property tests try the same cases on every run; HYPOTHESIS_PROFILE=explore tries new ones, more of
+them.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", max_examples=60, derandomize=True, **QUIET)
+settings.register_profile("explore", max_examples=600, **QUIET)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from tiny import designs, graphs, matmul_graph, one_core
 
 from accel_models.design import Design
@@ -17,8 +17,6 @@ from mappers.plan import Schedule
 from sim import analytic
 from workloads.graph import Graph, Node
 from workloads.ops import Einsum
-
-PROPERTY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def mapped(graph: Graph, design: Design) -> Schedule:
@@ -32,7 +30,6 @@ def mapped(graph: Graph, design: Design) -> Schedule:
     raise AssertionError
 
 
-@PROPERTY
 @given(designs(), graphs())
 def test_bounds_below_and_above(design: Design, graph: Graph):
     """max(compute, traffic of every level) <= latency <= sum of everything."""
@@ -44,7 +41,6 @@ def test_bounds_below_and_above(design: Design, graph: Graph):
     assert sum(exposed_by_resource(cost).values()) == pytest.approx(cost.latency_s)
 
 
-@PROPERTY
 @given(designs(), graphs())
 def test_bounds_from_first_principles(design: Design, graph: Graph):
     """Not from the cost's own parts: MACs at peak, and every operand once through the outermost."""
@@ -64,7 +60,6 @@ def test_bounds_from_first_principles(design: Design, graph: Graph):
     assert moved / path.levels[0].read_bytes_per_s <= latency * (1 + 1e-9)
 
 
-@PROPERTY
 @given(designs(), graphs())
 def test_energy_adds_up(design: Design, graph: Graph):
     (placed,) = mapped(graph, design)

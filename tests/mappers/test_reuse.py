@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import design_dict, engine, memory, parse
 
@@ -87,13 +87,11 @@ def run_nest(nest: Nest, operand: str, level: int) -> int:
     return loaded
 
 
-@settings(max_examples=150, deadline=None)
 @given(nests(ragged=False), st.sampled_from(sorted(OPERAND_RANKS)), st.sampled_from([1, 2]))
 def test_counts_equal_a_nest_that_is_run(nest: Nest, operand: str, level: int):
     assert moved_elements(nest, operand, level, merged=False) == run_nest(nest, operand, level)
 
 
-@settings(max_examples=150, deadline=None)
 @given(nests(ragged=True), st.sampled_from(sorted(OPERAND_RANKS)), st.sampled_from([1, 2]))
 def test_ragged_edges_are_never_undercounted(nest: Nest, operand: str, level: int):
     counted, run = (
@@ -104,7 +102,6 @@ def test_ragged_edges_are_never_undercounted(nest: Nest, operand: str, level: in
     assert counted <= 2 * run
 
 
-@settings(max_examples=100, deadline=None)
 @given(nests(ragged=True), st.sampled_from(sorted(OPERAND_RANKS)))
 def test_merging_only_saves_and_never_below_once(nest: Nest, operand: str):
     apart = moved_elements(nest, operand, 2, merged=False)
@@ -113,7 +110,6 @@ def test_merging_only_saves_and_never_below_once(nest: Nest, operand: str):
     assert once <= merged <= apart
 
 
-@settings(max_examples=100, deadline=None)
 @given(nests(ragged=True), st.sampled_from(RANKS))
 def test_the_busiest_instance_covers_its_share(nest: Nest, rank: str):
     """Steps times their sizes reach at least the extent over the instances, and at most all."""

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiny import ENGINES, FP16, design_dict, designs, engine, memory, one_core, parse
 
@@ -86,7 +86,6 @@ def test_loss_against_costing_everything():
     assert max(losses) < 0.1
 
 
-@settings(max_examples=60, deadline=None)
 @given(designs(), st.integers(1, 200), st.integers(1, 200), st.integers(1, 200))
 def test_what_is_found_is_legal(design, m, n, k):
     path = memory_path(design, "core")

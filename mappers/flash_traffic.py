@@ -94,14 +94,14 @@ def _cache_in(
     own = own_keepers("weight", path)[:1]
     source = shared[-1] if shared else path.levels[0]
     together = min(source.multicast, steps.query_tiles)
-    inward = into_cores / together
+    inward = read = max(once, into_cores / together)
     amounts: list[tuple[Level, float]] = []
     for level in reversed(shared):
         fits = in_flight <= level.capacity * level.instances
         rounds = 1 if fits else ceil(jobs_of_a_head / path.cores)
         inward = min(inward, once * rounds)
         amounts.insert(0, (level, inward))
-    return amounts + [(m, into_cores / together) for m in own]
+    return amounts + [(m, read) for m in own]
 
 
 def _inside(

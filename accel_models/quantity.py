@@ -41,7 +41,6 @@ DIMENSIONS: dict[str, dict[str, float]] = {
     "area": {"mm2": 1.0, "um2": 1e-6, "cm2": 100.0},
     "length": {"nm": 1e-9, "um": 1e-6},
     "voltage": {"V": 1.0, "mV": 1e-3},
-    "price": {"USD": 1.0},
     "price per hour": {"USD/h": 1.0},
 }
 _EXAMPLES = {
@@ -55,7 +54,6 @@ _EXAMPLES = {
     "area": "826 mm2",
     "length": "7 nm",
     "voltage": "0.8 V",
-    "price": "15000 USD",
     "price per hour": "2.5 USD/h",
 }
 SMALLEST, LARGEST = 1e-30, 1e30  # in SI units; figures made of such amounts stay finite
@@ -141,7 +139,6 @@ Watts = _quantity("power")
 SquareMillimeters = _quantity("area")
 Meters = _quantity("length")
 Volts = _quantity("voltage")
-Dollars = _quantity("price")
 DollarsPerHour = _quantity("price per hour")
 BytesPerSecond = Annotated[
     Bandwidth, BeforeValidator(_bandwidth), _schema("bytes per second", _PER_CYCLE)

@@ -8,9 +8,9 @@ work of the vector engine, once per element brought into the core.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from accel_models.facts import Facts, Rate
 from accel_models.quantity import Joules, SquareMillimeters
@@ -41,15 +41,6 @@ class PE(Facts):
         "every weight that enters a core, or to the sums after every group",
     )
     area: SquareMillimeters | None = Field(default=None, description="of one PE")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_formats(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("formats"), dict):
-            for key in data["formats"]:
-                for name in str(key).split("*"):
-                    _known_format(name)
-        return data
 
 
 @dataclass(frozen=True, slots=True)

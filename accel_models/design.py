@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr, WithJsonSchema
 from accel_models.engines.tile import Engine
 from accel_models.engines.vector import VectorEngine
 from accel_models.facts import Count, Facts, Switch
+from accel_models.mapping_rules import MappingRules
 from accel_models.memory import Memories
 from accel_models.quantity import (
     BytesPerSecond,
@@ -84,6 +85,9 @@ class Core(Facts):
     matrix: Annotated[Any, WithJsonSchema({"title": MATRIX_ENGINE})]
     vector: VectorEngine
     control: Control
+    mapping: MappingRules = Field(
+        default_factory=MappingRules, description="what mappings may do on this kind of core"
+    )
     area: SquareMillimeters | None = Field(default=None, description="of one core, memory aside")
 
     @property

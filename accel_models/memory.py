@@ -51,6 +51,10 @@ class Memory(Facts):
     keeps: tuple[Operand, ...] = Field(
         default=OPERANDS, description="operands that may stay here; others pass by"
     )
+    bypass: tuple[Operand, ...] = Field(
+        default=(),
+        description="of those it keeps, operands that a mapping may also let pass by",
+    )
     serves: tuple[str, ...] | None = Field(
         default=None, description="in the chip's memory: which cores go through it (all)"
     )

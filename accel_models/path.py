@@ -40,6 +40,7 @@ class Level:
     read_j_per_byte: float = 0.0
     write_j_per_byte: float = 0.0
     keeps: tuple[str, ...] = ()
+    bypass: tuple[str, ...] = ()
     buffering: str = "double"
     fill_port: bool = False
     multicast: int = 1
@@ -187,6 +188,7 @@ def _level(name: str, at: PathKey, memory: Memory, instances: int, clock: float)
         read_j_per_byte=memory.energy * 8,
         write_j_per_byte=(memory.write_energy or memory.energy) * 8,
         keeps=memory.keeps,
+        bypass=memory.bypass,
         buffering=memory.buffering,
         fill_port=memory.fill_port,
         multicast=memory.multicast,

@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from accel_models.design import Design
+from accel_models.design import Core, Design
 from accel_models.explain import explained, nearest
 from accel_models.library import find_design
+from accel_models.path import ENGINE
 from accel_models.read_engines import Problem, engines_read
 from accel_models.reader import (
     DesignError,
@@ -216,8 +217,22 @@ def _consistency_problems(design: Design) -> Iterator[Problem]:
             for word in {"serves", "instances"} & level.model_fields_set:
                 what = "belongs in the chip's memory; here write per: core or engine"
                 yield ("cores", name, "memory", key, word), what
+        yield from _mapping_problems(name, core, list(levels))
     if design.power.static >= design.power.limit:
         yield ("power", "static"), "must be below the power limit"
+
+
+def _mapping_problems(name: str, core: Core, shared: list[str]) -> Iterator[Problem]:
+    """Rules about levels that are not there, and operands that pass by what does not keep them."""
+    known = [*shared[1:], *core.memory, ENGINE]
+    for level in core.mapping.levels:
+        if level not in known:
+            at = ("cores", name, "mapping", "levels", level)
+            yield at, f"no level '{level}' to map onto; {nearest(level, known)}"
+    for key, memory in core.memory.items():
+        for operand in set(memory.bypass) - set(memory.keeps):
+            at = ("cores", name, "memory", key, "bypass")
+            yield at, f"{operand} is not among what the level keeps ({', '.join(memory.keeps)})"
 
 
 def _divided(at: KeyPath, count: int, above: int, name: str) -> Iterator[Problem]:

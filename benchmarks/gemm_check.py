@@ -21,7 +21,7 @@ from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from kernels_ref.formats import get_format
 from mappers.matmul import matmul_cost
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.search.exhaustive import exhaustive
 
 DEVICES = {
@@ -36,7 +36,7 @@ DEVICES = {
 def predicted_us(path: MemoryPath, m: int, n: int, k: int) -> float:
     """Microseconds of C[m,n] = A[m,k] B[k,n] in bf16."""
     bf16 = get_format("bf16")
-    problem = Matmul(
+    problem = Contraction(
         {"b": 1, "m": m, "n": n, "k": k}, path.datapath(bf16, bf16), 2.0, 2.0, 2.0, 4.0
     )
     *_, best = exhaustive(problem, path, "latency")

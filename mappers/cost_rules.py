@@ -21,7 +21,7 @@ from mappers.flash_problem import Flash
 from mappers.mapping import Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.search.exhaustive import OBJECTIVES, exhaustive
 from mappers.streaming import Stream, stream_cost
 from workloads.graph import Graph, Op, Tensor
@@ -71,7 +71,7 @@ def _pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:
     return ((*at, "macs_per_cycle"),)
 
 
-def _searched(problem: Matmul, path: Path, context: Context, what: str) -> tuple[Mapping, Cost]:
+def _searched(problem: Contraction, path: Path, context: Context, what: str) -> tuple[Mapping, Cost]:
     """The best mapping and its cost. Raises DesignError if no tile fits."""
     bare = replace(problem, epilogue_ops={}, epilogue_bytes=0.0)
     key = (path.runs_on, bare.key())
@@ -110,7 +110,7 @@ def plan_einsum(op: Einsum, epilogue: tuple[Op, ...], context: Context) -> Plan:
     work, extra = _epilogue(op, epilogue, graph)
     if len(op.inputs) == 3:
         extra += graph.tensors[op.inputs[2]].bytes
-    problem = Matmul(
+    problem = Contraction(
         op.roles(),
         pair,
         per_element(a),
@@ -194,7 +194,7 @@ def _three_steps(flash: Flash, path: Path, context: Context) -> tuple[list[Cost]
     op = flash.op
     heads, rows = op.batch * op.kv_heads, op.group * op.q_len
     scores = heads * rows * op.kv_len
-    qk = Matmul(
+    qk = Contraction(
         {"b": heads, "m": rows, "n": op.kv_len, "k": op.head_dim},
         flash.qk,
         flash.q_bytes,
@@ -204,7 +204,7 @@ def _three_steps(flash: Flash, path: Path, context: Context) -> tuple[list[Cost]
         shared_weight=False,
         weight_run="k",
     )
-    pv = Matmul(
+    pv = Contraction(
         {"b": heads, "m": rows, "n": op.v_head_dim, "k": op.kv_len},
         flash.pv,
         flash.o_bytes,

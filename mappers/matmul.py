@@ -22,12 +22,12 @@ from accel_models.engines.tile import MatmulTile, Number, ceil_div
 from accel_models.path import ENGINE, Path
 from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.reuse import Nest, busy_steps
 from mappers.traffic import load_share, matmul_traffic, operand_sums, split_sums
 
 
-def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
+def matmul_cost(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
     """Latency and energy of `problem` under `mapping`; arrays where the mapping has arrays."""
     nest = Nest(mapping, path, problem.extents)
     traffic, conversions = matmul_traffic(problem, nest)
@@ -64,7 +64,7 @@ def matmul_cost(problem: Matmul, mapping: Mapping, path: Path) -> Cost:
     return compose(Work(busy, head, tail, joules, traffic, serial, syncs), path)
 
 
-def _load_latency(problem: Matmul, mapping: Mapping, path: Path) -> Number:
+def _load_latency(problem: Contraction, mapping: Mapping, path: Path) -> Number:
     """Seconds per step that a core at least takes: a tile's load latency over the tiles on the way.
 
     Little's law with the tiles that fit beside the one in use (one with double buffering).
@@ -84,7 +84,7 @@ def _load_latency(problem: Matmul, mapping: Mapping, path: Path) -> Number:
 
 
 def legal(
-    problem: Matmul, mapping: Mapping, path: Path, undecided: frozenset[int] = frozenset()
+    problem: Contraction, mapping: Mapping, path: Path, undecided: frozenset[int] = frozenset()
 ) -> Number:
     """True where every tile fits its memory (`undecided` levels aside) and every split its
     fan-out."""
@@ -101,7 +101,7 @@ def legal(
     return fits
 
 
-def occupancy(problem: Matmul, mapping: Mapping, path: Path, index: int) -> Number:
+def occupancy(problem: Contraction, mapping: Mapping, path: Path, index: int) -> Number:
     """Bytes that an instance of this level holds; a tile that changes is there twice."""
     here = mapping.levels[index]
     at_once = {rank: here.tile[rank] for rank in RANKS}  # by all instances together
@@ -125,7 +125,7 @@ def occupancy(problem: Matmul, mapping: Mapping, path: Path, index: int) -> Numb
     return total
 
 
-def engine_cycles(problem: Matmul, nest: Nest) -> tuple[Number, Number, Number]:
+def engine_cycles(problem: Contraction, nest: Nest) -> tuple[Number, Number, Number]:
     """(cycles of the busiest engine, its core's output steps, k steps of one output tile)."""
     path, mapping = nest.path, nest.mapping
     last, first = len(path.levels) - 1, path.first_core
@@ -146,7 +146,7 @@ def engine_cycles(problem: Matmul, nest: Nest) -> tuple[Number, Number, Number]:
 
 
 def _service_cycles(
-    problem: Matmul, path: Path, ranks: Map[str, list[tuple[Number, Number]]]
+    problem: Contraction, path: Path, ranks: Map[str, list[tuple[Number, Number]]]
 ) -> Number:
     """Engine time over all combinations of full and last tiles, and the pipeline's fill once."""
     pair = problem.datapath

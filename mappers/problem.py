@@ -1,20 +1,31 @@
-"""A matrix multiplication to be mapped: sizes, number formats, what follows it."""
+"""A contraction to be mapped (matrix multiplication, convolution): sizes, formats, what follows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
-
-import numpy as np
+from math import prod
 
 from accel_models.engines.pe import Datapath
 from kernels_ref.formats import Format
-from mappers.mapping import RANKS
+
+Dim = tuple[tuple[str, int], ...]  # a dimension of an operand: the sum of ranks times strides
+
+MATMUL_DIMS: dict[str, tuple[Dim, ...]] = {
+    "activation": ((("b", 1),), (("m", 1),), (("k", 1),)),
+    "weight": ((("b", 1),), (("k", 1),), (("n", 1),)),
+    "output": ((("b", 1),), (("m", 1),), (("n", 1),)),
+}
 
 
 @dataclass(frozen=True)
-class Matmul:
-    """C[b,m,n] = A[b,m,k] B[b,k,n]. Bytes are per element, metadata included."""
+class Contraction:
+    """output[...] += activation[...] * weight[...] over ranks. Bytes are per element, metadata
+    included.
+
+    `dims` says which ranks index each dimension of an operand, outermost first: a matrix
+    multiplication by default; a convolution's activation has dimensions like p * stride + r.
+    """
 
     extents: Map[str, int]
     datapath: Datapath
@@ -28,10 +39,11 @@ class Matmul:
     weight_run: str = "n"  # the rank along which B lies contiguously, where it is not
     weight: Format | None = None  # as stored, with its scales; None: no scales to apply
     activation: Format | None = None
+    dims: Map[str, tuple[Dim, ...]] = field(default_factory=lambda: MATMUL_DIMS)
 
     @property
     def macs(self) -> int:
-        return int(np.prod([self.extents[r] for r in RANKS], dtype=object))
+        return prod(self.extents.values())
 
     def key(self) -> tuple[object, ...]:
         """Hashable identity."""
@@ -42,6 +54,7 @@ class Matmul:
             (tuple(self.epilogue_ops.items()), self.epilogue_bytes, self.shared_weight),
             self.weight_run,
             (self.weight, self.activation),
+            tuple(self.dims.items()),
         )
 
     def bytes_per_element(self, operand: str) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mappers.mapping import RANKS
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 
 Sizes = dict[str, np.ndarray]
 
@@ -57,7 +57,7 @@ def concatenate(parts: list[Rows]) -> Rows:
     )
 
 
-def distinct(rows: Rows, problem: Matmul, index: int) -> Rows:
+def distinct(rows: Rows, problem: Contraction, index: int) -> Rows:
     """One of each: sizes that were cut to the extent, and orders of loops that do not loop."""
     tile, inner = rows.tile[index], next(i for i in sorted(rows.tile) if i > index)
     loops = sum((tile[r] < problem.extents[r]).astype(np.int64) for r in "mnk")

@@ -21,7 +21,7 @@ import numpy as np
 
 from accel_models.path import ENGINE, Level, Path
 from mappers.mapping import RANKS, LevelMapping, Mapping
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.rows import Rows, concatenate, distinct
 
 ORDERS: tuple[tuple[str, ...], ...] = (
@@ -58,7 +58,7 @@ def menu(granule: int, extent: int, step: int = 2) -> list[int]:
     return [*sizes, extent]
 
 
-def inner_rows(problem: Matmul, path: Path) -> Rows:
+def inner_rows(problem: Contraction, path: Path) -> Rows:
     """Every choice at the innermost own level: tile, engine grid, split over instances, order."""
     index = own_levels(path)[0]
     gm, gn, gk = path.engine.geometry(problem.datapath.pair.macs_per_cycle)
@@ -94,7 +94,7 @@ def _dealt(path: Path, index: int) -> bool:
     return path.control.dispatch == "dynamic" and index == path.first_core
 
 
-def _may_fit(problem: Matmul, path: Path, index: int, m: int, n: int, k: int) -> bool:
+def _may_fit(problem: Contraction, path: Path, index: int, m: int, n: int, k: int) -> bool:
     """A quick test on single-buffered sizes, before arrays are made."""
     level = path.levels[index]
     size = {
@@ -118,7 +118,7 @@ def _grids(path: Path, m: int, n: int, gm: int, gn: int) -> list[tuple[int, int]
     return [(em, en) for em, en in options if em * en == most]
 
 
-def with_splits(rows: Rows, problem: Matmul, path: Path, index: int, arranged: bool = True) -> Rows:
+def with_splits(rows: Rows, problem: Contraction, path: Path, index: int, arranged: bool = True) -> Rows:
     """Each row with every way to spread it over this level's instances.
 
     Not `arranged`: only the k splits differ, and the tiles lie in one row along n.
@@ -147,7 +147,7 @@ def _divides(size: int, parts: int, block: int) -> bool:
 
 
 def _split_choices(
-    problem: Matmul, path: Path, index: int, arranged: bool
+    problem: Contraction, path: Path, index: int, arranged: bool
 ) -> list[tuple[int, int, int]]:
     """(batch, k, m) counts of instances; n takes what is left."""
     fan_out = path.levels[index].instances // path.levels[index - 1].instances
@@ -169,7 +169,7 @@ def _counts(fan_out: int) -> list[int]:
     return sorted(divisors | {1 << i for i in range(fan_out.bit_length()) if 1 << i <= fan_out})
 
 
-def arranged(rows: Rows, problem: Matmul, path: Path, index: int) -> Rows:
+def arranged(rows: Rows, problem: Contraction, path: Path, index: int) -> Rows:
     """Each row of dealt tiles with every arrangement of a wave of them over batch, m and n."""
     split, tile, ext = rows.split[index], rows.tile[index], problem.extents
     counts = {r: -(-ext[r] // tile[r]) for r in RANKS}
@@ -187,7 +187,7 @@ def arranged(rows: Rows, problem: Matmul, path: Path, index: int) -> Rows:
     return concatenate(parts)
 
 
-def outer_rows(rows: Rows, problem: Matmul, path: Path, index: int, inner: int) -> Rows:
+def outer_rows(rows: Rows, problem: Contraction, path: Path, index: int, inner: int) -> Rows:
     """Each row with every tile, order and split at own level `index`, next outside `inner`."""
     last = index == own_levels(path)[-1]
     times = (1, 2, 4, 8, 16, 64, 0) if last else (1, 2, 4, 16, 0)  # 0: the whole extent
@@ -227,7 +227,7 @@ def _keeps_sums_inside(path: Path, index: int) -> bool:
     return any("output" in level.keeps for level in path.memories[index + 1 :])
 
 
-def mappings(rows: Rows, problem: Matmul, path: Path) -> Iterator[tuple[np.ndarray, Mapping]]:
+def mappings(rows: Rows, problem: Contraction, path: Path) -> Iterator[tuple[np.ndarray, Mapping]]:
     """(positions, Mapping of arrays) for each combination of loop orders among the rows."""
     own = sorted(rows.tile)
     codes = np.zeros(len(rows), dtype=np.int64)
@@ -240,7 +240,7 @@ def mappings(rows: Rows, problem: Matmul, path: Path) -> Iterator[tuple[np.ndarr
         yield at, _mapping(some, orders, problem, path)
 
 
-def _register_block(problem: Matmul, path: Path) -> dict[str, int]:
+def _register_block(problem: Contraction, path: Path) -> dict[str, int]:
     """The m x n block of sums, with a k step of operands, that reads least per MAC and fits.
 
     A k step reads m + n elements for m * n MACs.
@@ -260,7 +260,7 @@ def _register_block(problem: Matmul, path: Path) -> dict[str, int]:
 
 
 def _mapping(
-    rows: Rows, orders: dict[int, tuple[str, ...]], problem: Matmul, path: Path
+    rows: Rows, orders: dict[int, tuple[str, ...]], problem: Contraction, path: Path
 ) -> Mapping:
     """Own levels as chosen, undecided ones holding everything, the others derived."""
     ones = dict.fromkeys(RANKS, 1)

@@ -19,11 +19,11 @@ from accel_models.engines.tile import MatmulTile, Number, ceil_div
 from kernels_ref.formats import Format
 from mappers.cost import Traffic, add_traffic, whole_granules
 from mappers.mapping import OPERAND_RANKS, Mapping
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.reuse import Nest, moved_elements
 
 
-def matmul_traffic(problem: Matmul, nest: Nest) -> tuple[Traffic, dict[str, Number]]:
+def matmul_traffic(problem: Contraction, nest: Nest) -> tuple[Traffic, dict[str, Number]]:
     """Bytes at every level by operand, and conversions by the vector engine."""
     traffic: Traffic = {}
     conversions = dict(_scaling(problem, nest))
@@ -43,7 +43,7 @@ def matmul_traffic(problem: Matmul, nest: Nest) -> tuple[Traffic, dict[str, Numb
     return traffic, conversions
 
 
-def _scaling(problem: Matmul, nest: Nest) -> dict[str, Number]:
+def _scaling(problem: Contraction, nest: Nest) -> dict[str, Number]:
     """Multiplications that put scales back, for each operand that has them.
 
     One scale per channel or token goes to the finished sums. One per group is applied where the
@@ -67,7 +67,7 @@ def _scaling(problem: Matmul, nest: Nest) -> dict[str, Number]:
     return work
 
 
-def split_sums(problem: Matmul, nest: Nest) -> Number:
+def split_sums(problem: Contraction, nest: Nest) -> Number:
     """Additions that bring the sums of a split over k together, where nothing else reduces them."""
     added: Number = 0
     for i in range(1, nest.path.first_core + 1):
@@ -88,7 +88,7 @@ def _kept(operand: str, mapping: Mapping) -> int:
     return max(i for i, level in enumerate(mapping.levels) if operand in level.keeps)
 
 
-def _flow(operand: str, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
+def _flow(operand: str, problem: Contraction, nest: Nest, traffic: Traffic) -> None:
     """Charge the operand's way down through the levels that keep it, and into the engine."""
     parent = 0
     for i in range(1, len(nest.path.memories)):
@@ -99,7 +99,7 @@ def _flow(operand: str, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
 
 
 def _between(
-    operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest, traffic: Traffic
+    operand: str, ends: tuple[int, int], problem: Contraction, nest: Nest, traffic: Traffic
 ) -> None:
     """Bytes from parent to child; outputs go the other way, partial sums both."""
     up, down = nest.path.levels[ends[0]].name, nest.path.levels[ends[1]].name
@@ -119,7 +119,7 @@ def _between(
     add_traffic(traffic, down, operand, drained, (held - once) * partial)
 
 
-def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest) -> Number:
+def _overfetch(operand: str, ends: tuple[int, int], problem: Contraction, nest: Nest) -> Number:
     """Bytes moved per byte used: a tile's rows of a row-major operand, in whole granules."""
     if operand == "weight" and problem.shared_weight:
         return 1.0
@@ -130,7 +130,7 @@ def _overfetch(operand: str, ends: tuple[int, int], problem: Matmul, nest: Nest)
     return np.where(tile >= problem.extents[rank], 1.0, run)  # whole rows leave no gaps
 
 
-def _into_engine(operand: str, source: int, problem: Matmul, nest: Nest, traffic: Traffic) -> None:
+def _into_engine(operand: str, source: int, problem: Contraction, nest: Nest, traffic: Traffic) -> None:
     """What the engine reads and writes at the innermost level that keeps the operand."""
     tile, last, pair = nest.mapping.levels[-1].tile, len(nest.path.levels) - 1, problem.datapath
     words = nest.path.engine.operand_words(

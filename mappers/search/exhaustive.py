@@ -21,7 +21,7 @@ from accel_models.path import Path
 from mappers.cost import Cost
 from mappers.mapping import Mapping
 from mappers.matmul import legal, matmul_cost
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.rows import Rows
 from mappers.space import inner_rows, mappings, outer_rows, own_levels
 
@@ -50,7 +50,7 @@ class Candidate:
     evaluated: int
 
 
-def exhaustive(problem: Matmul, path: Path, objective: str) -> Iterator[Candidate]:
+def exhaustive(problem: Contraction, path: Path, objective: str) -> Iterator[Candidate]:
     """Better and better candidates; the last is the best. Nothing fits: nothing is yielded."""
     score = OBJECTIVES[objective]
     own = own_levels(path)
@@ -104,7 +104,7 @@ def _ranked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _costed(
-    rows: Rows, problem: Matmul, path: Path, score: Objective
+    rows: Rows, problem: Contraction, path: Path, score: Objective
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Both keys of every row; infinite where it is not legal."""
     first = np.full(len(rows), np.inf)

@@ -18,7 +18,7 @@ from accel_models.path import Path, memory_path
 from mappers import map_graph
 from mappers.mapping import RANKS, LevelMapping, Mapping
 from mappers.matmul import matmul_cost
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from sim import analytic
 from workloads.ops import Attention
 
@@ -47,7 +47,7 @@ def test_matmul_in_one_tile():
         )
     )
     path = memory_path(design, "core")
-    problem = Matmul({"b": 1, "m": 4, "n": 4, "k": 8}, path.datapath(FP16, FP16), 2, 2, 2, 4)
+    problem = Contraction({"b": 1, "m": 4, "n": 4, "k": 8}, path.datapath(FP16, FP16), 2, 2, 2, 4)
     cost = matmul_cost(problem, one_tile(problem, path), path)
     busy = cost.work.busy
     assert busy["matrix"] == pytest.approx(14 * NS)
@@ -62,7 +62,7 @@ def test_matmul_in_one_tile():
     assert cost.energy_j == pytest.approx(joules)
 
 
-def one_tile(problem: Matmul, path: Path) -> Mapping:
+def one_tile(problem: Contraction, path: Path) -> Mapping:
     """Everything in the buffer at once."""
     ones = dict.fromkeys(RANKS, 1)
     return Mapping(

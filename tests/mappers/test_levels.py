@@ -12,7 +12,7 @@ from accel_models.path import memory_path
 from mappers import map_graph
 from mappers.cost import Cost
 from mappers.mapping import RANKS, LevelMapping, Mapping
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.reuse import Nest
 from mappers.traffic import matmul_traffic
 from workloads.graph import Graph
@@ -88,7 +88,7 @@ def test_a_shared_level_in_two_halves():
         assert float(halves.latency_s) > 0.5 * float(whole.latency_s)
 
 
-def one_tile_traffic(problem: Matmul) -> dict[str, Any]:
+def one_tile_traffic(problem: Contraction) -> dict[str, Any]:
     path = memory_path(machine(dram={"granularity": "64 B"}), "core")
     ones = dict.fromkeys(RANKS, 1)
     levels = (LevelMapping(v.name, problem.extents, ones, RANKS, v.keeps) for v in path.levels)
@@ -98,7 +98,7 @@ def one_tile_traffic(problem: Matmul) -> dict[str, Any]:
 def test_whole_rows_leave_no_gaps():
     """100 elements of 2 bytes are no multiple of 64, but the next row follows at once."""
     path = memory_path(machine(), "core")
-    problem = Matmul({"b": 1, "m": 7, "n": 10, "k": 100}, path.datapath(FP16, FP16), 2, 2, 2, 4)
+    problem = Contraction({"b": 1, "m": 7, "n": 10, "k": 100}, path.datapath(FP16, FP16), 2, 2, 2, 4)
     assert one_tile_traffic(problem)["dram"]["activation"] == (7 * 100 * 2, 0)
 
 

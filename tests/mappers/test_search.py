@@ -13,18 +13,18 @@ from tiny import ENGINES, FP16, design_dict, designs, engine, memory, one_core, 
 from accel_models.path import Path, memory_path
 from accel_models.read_design import read_design
 from mappers.matmul import legal, matmul_cost
-from mappers.problem import Matmul
+from mappers.problem import Contraction
 from mappers.search.exhaustive import GAP, OBJECTIVES, exhaustive
 from mappers.space import inner_rows, mappings, outer_rows, own_levels
 
 
-def problem_on(path: Path, m: int, n: int, k: int, b: int = 1) -> Matmul:
+def problem_on(path: Path, m: int, n: int, k: int, b: int = 1) -> Contraction:
     """An fp16 multiplication with fp32 sums."""
     extents = {"b": b, "m": m, "n": n, "k": k}
-    return Matmul(extents, path.datapath(FP16, FP16), 2.0, 2.0, 2.0, 4.0)
+    return Contraction(extents, path.datapath(FP16, FP16), 2.0, 2.0, 2.0, 4.0)
 
 
-def best(problem: Matmul, path: Path, objective: str = "latency"):
+def best(problem: Contraction, path: Path, objective: str = "latency"):
     return list(exhaustive(problem, path, objective))[-1]
 
 
@@ -54,7 +54,7 @@ def small_machine(rng: random.Random) -> Path:
     )
 
 
-def least_of_all(problem: Matmul, path: Path, objective: str) -> float:
+def least_of_all(problem: Contraction, path: Path, objective: str) -> float:
     """The least value over every complete mapping of the space."""
     inner, outer = own_levels(path)
     rows, lowest = inner_rows(problem, path), np.inf

@@ -1,0 +1,41 @@
+"""What a search answers, and what it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mappers.cost import Cost
+from mappers.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop before the optimum is proven. `gap`: once the best is within this share of the
+    lower bound; `seconds` and `evaluations`: at most so long or so many."""
+
+    gap: float = 0.0
+    seconds: float | None = None
+    evaluations: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best mapping found, and how well that is known.
+
+    `total` mappings are in the space; `evaluated` were costed; the rest (`pruned`) are covered by
+    bounds, save where the search stopped early: then `gap` > 0, the share by which the optimum can
+    lie below the value found at most.
+    """
+
+    mapping: Mapping
+    cost: Cost
+    total: int
+    evaluated: int
+    seconds: float
+    gap: float
+    cached: bool = False
+    interrupted: bool = False  # by ctrl-C
+
+    @property
+    def pruned(self) -> int:
+        return self.total - self.evaluated

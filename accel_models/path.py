@@ -50,11 +50,7 @@ class Level:
         """Time to read and write these bytes in all through `instances` working at once."""
         r = read / (self.read_bytes_per_s * instances)
         w = write / (self.write_bytes_per_s * instances)
-        if self.shared_port:
-            return r + w
-        import numpy as np
-
-        return np.maximum(r, w)
+        return r + w if self.shared_port else max(r, w)
 
 
 @dataclass(frozen=True)

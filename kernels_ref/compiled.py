@@ -1,11 +1,11 @@
-"""Compilation of kernels, kept on disk as long as nothing in this folder changes.
+"""Compilation of kernels, kept on disk as long as nothing in their folder changes.
 
 Numba's own cache looks at the file of a function and not at the files of the functions it calls:
 after a change of `rounding.py` its callers would still run the old code. Here the cache's folder is
-named by a hash of all of `kernels_ref/*.py`, so that any change compiles anew:
+named by a hash of all modules beside the function's own, so that any change compiles anew:
 
     $NUMBA_CACHE_DIR/numba-<hash>, if the user set it
-    kernels_ref/__pycache__/numba-<hash>, or else
+    the folder's __pycache__/numba-<hash>, or else
     ~/.cache/tileloom/numba-<hash> (under $XDG_CACHE_HOME), where that cannot be written
 
 Where neither can, every process compiles. Folders of earlier hashes are left behind, since another
@@ -29,22 +29,37 @@ from numba import njit
 config: Any = numba_config  # its settings are set by name, which type checkers do not see
 
 
-def compiled(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
-    """numba's `njit` with the cache described above: `@compiled` or `@compiled(parallel=True)`."""
+def compiled(
+    function: Callable[..., Any] | None = None,
+    *,
+    parallel: bool = False,
+    inner: bool = False,
+    borrowing: bool = False,
+) -> Any:
+    """numba's `njit` with the cache described above: `@compiled` or `@compiled(parallel=True)`.
+
+    `inner`: called by compiled code only (which saves the time to compile a way in from Python), and
+    divisions do not check for zero. `borrowing`: uses arrays of its caller and makes none, so that
+    none are counted (atomic counts of seven arrays in every call cost more than short calls do).
+    """
     if function is None:
-        return partial(compiled, parallel=parallel)
-    folder = cache_folder(config.CACHE_DIR)
+        return partial(compiled, parallel=parallel, inner=inner, borrowing=borrowing)
+    options: dict[str, Any] = {"parallel": parallel}
+    if inner:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+    if borrowing:
+        options |= {"_nrt": False}
+    folder = cache_folder(config.CACHE_DIR, Path(function.__code__.co_filename).parent)
     if folder is None:
-        return njit(parallel=parallel)(function)
+        return njit(**options)(function)
     with _cached_in(folder):
-        return njit(cache=True, parallel=parallel)(function)
+        return njit(cache=True, **options)(function)
 
 
-@lru_cache(maxsize=4)
-def cache_folder(chosen: str) -> Path | None:
-    """Where compiled code is kept, made if it is missing; None if nowhere. `chosen`: the user's
-    folder, or empty."""
-    here = Path(__file__).parent
+@lru_cache(maxsize=8)
+def cache_folder(chosen: str, here: Path) -> Path | None:
+    """Where compiled code of the modules in `here` is kept, made if it is missing; None if nowhere.
+    `chosen`: the user's folder, or empty."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     name = f"numba-{content_hash(here)}"
     candidates = [Path(chosen)] if chosen else [here / "__pycache__", user / "tileloom"]

@@ -16,7 +16,6 @@ overlap: all the rest of a single-buffered level's time. Power is a resource: dy
 
     energy = sum of bytes * energy per byte + MACs * energy + vector ops * energy + static * latency
 
-All formulas broadcast over numpy arrays, so the search costs many mappings by this same code.
 Not modeled: contention between ops, DRAM bank conflicts and refresh (the event simulator's), clock
 gating of idle engines, data left on chip from one op to the next unless fused.
 """
@@ -25,15 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from math import ceil
 from typing import Any
 
-import numpy as np
-
-from accel_models.engines.tile import Number
 from accel_models.path import Path
 
-Traffic = dict[str, dict[str, tuple[Number, Number]]]  # level -> operand -> bytes (read, written)
+Traffic = dict[str, dict[str, tuple[float, float]]]  # level -> operand -> bytes (read, written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +40,28 @@ class Work:
     first step's loads and the last step's stores; `joules` dynamic energy by resource.
     """
 
-    busy: dict[str, Number]
-    head: dict[str, Number]
-    tail: dict[str, Number]
-    joules: dict[str, Number]
+    busy: dict[str, float]
+    head: dict[str, float]
+    tail: dict[str, float]
+    joules: dict[str, float]
     traffic: Traffic
-    serial: dict[str, Number] = field(default_factory=dict)
-    sync_s: Number = 0.0  # engines handing tiles to each other, where nothing else can go on
+    serial: dict[str, float] = field(default_factory=dict)
+    sync_s: float = 0.0  # engines handing tiles to each other, where nothing else can go on
     launches: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an op takes; arrays while searching, floats in a schedule.
+    """What an op takes.
 
     `exposed` splits the latency by the resource it is spent on and sums to it.
     """
 
-    latency_s: Number
-    energy_j: Number
+    latency_s: float
+    energy_j: float
     work: Work
-    exposed: dict[str, Number]
-    joules: dict[str, Number]  # with "static"
+    exposed: dict[str, float]
+    joules: dict[str, float]  # with "static"
     stages: tuple[Cost, ...] = ()  # of a sequence
 
     @property
@@ -91,9 +87,9 @@ class Cost:
         return sum(self.bounds().values())
 
 
-def largest(values: list[Number]) -> Number:
-    """Elementwise maximum; 0 of nothing."""
-    return reduce(np.maximum, values, 0.0)
+def largest(values: list[float]) -> float:
+    """The maximum; 0 of nothing."""
+    return max(values, default=0.0)
 
 
 def compose(work: Work, path: Path) -> Cost:
@@ -125,7 +121,7 @@ def compose(work: Work, path: Path) -> Cost:
 def _one_vector_engine(work: Work) -> Work:
     """MACs on the vector engine take turns with its other work."""
 
-    def merged(parts: dict[str, Number]) -> dict[str, Number]:
+    def merged(parts: dict[str, float]) -> dict[str, float]:
         rest = {name: value for name, value in parts.items() if name != "matrix"}
         return rest | {"vector": parts.get("vector", 0.0) + parts.get("matrix", 0.0)}
 
@@ -163,7 +159,7 @@ def in_sequence(costs: list[Cost]) -> Cost:
 FIXED = ("launch", "access", "sync")  # times that add to the latency whatever overlaps
 
 
-def _rest(work: Work) -> dict[str, Number]:
+def _rest(work: Work) -> dict[str, float]:
     """Each resource's time that is neither the first loads, the last stores, nor serial."""
     apart = (work.head, work.tail, work.serial)
     return {
@@ -207,9 +203,9 @@ def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def memory_joules(traffic: Traffic, path: Path) -> dict[str, Number]:
+def memory_joules(traffic: Traffic, path: Path) -> dict[str, float]:
     """Access energy by level."""
-    found: dict[str, Number] = {}
+    found: dict[str, float] = {}
     for name, operands in traffic.items():
         level = path.by_name[name]
         found[name] = sum(
@@ -219,17 +215,17 @@ def memory_joules(traffic: Traffic, path: Path) -> dict[str, Number]:
     return found
 
 
-def vector_joules(work: Map[str, Number], path: Path) -> Number:
+def vector_joules(work: Map[str, float], path: Path) -> float:
     """Energy of vector operations of any class."""
     return sum(work.values()) * path.vector.energy
 
 
-def add_traffic(traffic: Traffic, level: str, operand: str, read: Number, written: Number) -> None:
+def add_traffic(traffic: Traffic, level: str, operand: str, read: float, written: float) -> None:
     """Count bytes read from and written to `level` for `operand`."""
     before = traffic.setdefault(level, {}).get(operand, (0.0, 0.0))
     traffic[level][operand] = (before[0] + read, before[1] + written)
 
 
-def whole_granules(run_bytes: Number, granularity: float) -> Number:
+def whole_granules(run_bytes: float, granularity: float) -> float:
     """How many times its size a run of contiguous bytes moves (at least 1)."""
-    return np.ceil(run_bytes / granularity) * granularity / run_bytes
+    return ceil(run_bytes / granularity) * granularity / run_bytes

@@ -22,7 +22,8 @@ from mappers.mapping import Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
 from mappers.problem import Contraction
-from mappers.search.exhaustive import OBJECTIVES, exhaustive
+from mappers.search.best import best_mapping
+from mappers.search.found import OBJECTIVES
 from mappers.streaming import Stream, stream_cost
 from workloads.graph import Graph, Op, Tensor
 from workloads.ops import Attention, Einsum, Gather, Move, Vector
@@ -77,15 +78,15 @@ def _searched(problem: Contraction, path: Path, context: Context, what: str) -> 
     key = (path.runs_on, bare.key())
     if key in context.found:
         return context.found[key], matmul_cost(problem, context.found[key], path)
-    candidates = list(exhaustive(bare, path, context.objective))
-    if not candidates:
+    found = best_mapping(bare, path, context.objective)
+    if found is None:
         smallest = " x ".join(str(g) for g in path.engine.geometry(1))
         levels = ", ".join(f"{m.name} {m.capacity / 1024:.4g} KiB" for m in path.memories[1:])
         raise DesignError(
             f"{path.design.name}: {path.name}: {what}: no tile fits the memories ({levels}), not "
             f"even the engine's own {smallest}; a shared one must hold the tiles of all its cores"
         )
-    mapping = context.found[key] = candidates[-1].mapping
+    mapping = context.found[key] = found.mapping
     return mapping, matmul_cost(problem, mapping, path)
 
 

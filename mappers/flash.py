@@ -26,7 +26,6 @@ from accel_models.path import Path
 from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.flash_problem import Flash, FlashTile
 from mappers.flash_traffic import Steps, flash_traffic, home
-from mappers.space import menu
 from mappers.traffic import operand_sums
 from workloads.ops.attention import Attention, softmax_ops
 
@@ -49,6 +48,15 @@ def flash_tiles(flash: Flash, path: Path) -> Iterator[FlashTile]:
             if splits > 1 and (jobs * splits > 4 * path.cores or splits * ts > op.kv_len):
                 break
             yield FlashTile(tm, ts, splits, grid)
+
+
+def menu(granule: int, extent: int) -> list[int]:
+    """granule times powers of two below the extent, and the extent itself."""
+    sizes, size = [], granule
+    while size < extent:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, extent]
 
 
 def _fits(flash: Flash, path: Path, tm: int, ts: int) -> bool:

@@ -17,7 +17,7 @@ from accel_models.path import Path, memory_path
 from accel_models.reader import DesignError
 from mappers.cost_rules import COST_RULES, Context
 from mappers.plan import Placed, Plan, Schedule
-from mappers.search.exhaustive import OBJECTIVES
+from mappers.search.found import OBJECTIVES
 from workloads.graph import Graph, Op
 from workloads.ops import Vector
 

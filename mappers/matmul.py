@@ -1,13 +1,13 @@
-"""A matrix multiplication's work under a mapping: traffic, engine cycles, conversions, epilogue.
+"""A contraction's work under a mapping: traffic, engine cycles, conversions, epilogue.
 
-Engine cycles are the busiest core's
-`engine.service` over its tiles, full and ragged ones counted apart; with `dispatch: dynamic` the
-output tiles are dealt to cores as they fall free, so
+Engine cycles are the busiest core's `engine.service` over its tiles, full and ragged ones counted
+apart; with `dispatch: dynamic` the output tiles are dealt to cores as they fall free, so
 
     steps = ceil(output tiles * k splits / cores)             (wave quantization)
 
 and every wave lasts as long as a full tile.
-Traffic and conversions are those of `mappers.traffic`.
+Traffic and conversions are those of `mappers.traffic`. This is the definition of what a mapping
+costs; the search's compiled form of it (mappers/search) gives the same numbers.
 Not modeled: several output tiles in flight on one core; the order of tiles within a wave.
 """
 
@@ -15,40 +15,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Map
 from itertools import product
+from math import prod
 
-import numpy as np
-
-from accel_models.engines.tile import MatmulTile, Number, ceil_div
-from accel_models.path import ENGINE, Path
+from accel_models.engines.tile import ceil_div
+from accel_models.path import Path
 from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
-from mappers.mapping import OPERAND_RANKS, RANKS, Mapping
+from mappers.mapping import Mapping
 from mappers.problem import Contraction
 from mappers.reuse import Nest, busy_steps
 from mappers.traffic import load_share, matmul_traffic, operand_sums, split_sums
 
 
 def matmul_cost(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
-    """Latency and energy of `problem` under `mapping`; arrays where the mapping has arrays."""
-    nest = Nest(mapping, path, problem.extents)
+    """Latency and energy of `problem` under `mapping`."""
+    nest = Nest(mapping, path, problem)
     traffic, conversions = matmul_traffic(problem, nest)
-    cycles, out_steps, k_steps = engine_cycles(problem, nest)
-    cores = np.minimum(_output_tiles(nest) / out_steps, path.cores)  # at work, on average
+    cycles, out_steps, k_steps = engine_cycles(nest)
+    cores = min(output_jobs(nest) / out_steps, path.cores)  # at work, on average
     sums = split_sums(problem, nest)
-    epilogue = _plus(problem.epilogue_ops, {"add": sums} if np.any(sums) else {})
+    epilogue = _plus(problem.epilogue_ops, {"add": sums} if sums else {})
     vector = _plus(epilogue, conversions)
     busy = {"matrix": cycles / path.clock_hz}
-    vector_s: Number = path.vector_seconds(epilogue, cores) if epilogue else 0.0
+    vector_s = path.vector_seconds(epilogue, cores) if epilogue else 0.0
     if conversions:
-        vector_s = vector_s + path.vector_seconds(conversions, cores) / path.vector.narrow
+        vector_s += path.vector_seconds(conversions, cores) / path.vector.narrow
     if path.control.overlap_engines:
         busy["vector"] = vector_s
     else:
-        busy["matrix"] = busy["matrix"] + vector_s
+        busy["matrix"] += vector_s
     head, tail, serial = {}, {}, {}
-    for level in path.memories:
+    for index, level in enumerate(path.memories):
         read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
-        instances = _instances_at_work(path, level.name, mapping, cores)
-        busy[level.name] = level.seconds(read, written, instances)
+        busy[level.name] = level.seconds(read, written, _at_work(nest, index, cores))
         loads, stores = load_share(traffic.get(level.name, {}))
         head[level.name] = busy[level.name] * loads / (out_steps * k_steps)
         tail[level.name] = busy[level.name] * stores / out_steps
@@ -59,134 +57,94 @@ def matmul_cost(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
     joules["matrix"] = problem.macs * problem.datapath.pair.energy
     joules["vector"] = vector_joules(vector, path)
     syncs = (path.control.sync or 0.0) * out_steps if vector else 0.0
-    # the sums of a split must be written before they can be added up
-    syncs = syncs + np.where(sums > 0, 2 * path.access_latency_s(path.first_core + 1), 0.0)
+    if sums:  # they must be written before they can be added up
+        syncs += 2 * path.access_latency_s(path.first_core + 1)
     return compose(Work(busy, head, tail, joules, traffic, serial, syncs), path)
 
 
-def _load_latency(problem: Contraction, mapping: Mapping, path: Path) -> Number:
+def _load_latency(problem: Contraction, mapping: Mapping, path: Path) -> float:
     """Seconds per step that a core at least takes: a tile's load latency over the tiles on the way.
 
     Little's law with the tiles that fit beside the one in use (one with double buffering).
     """
-    level, here = path.levels[path.first_core], mapping.levels[path.first_core].tile
-    bytes_per_step = sum(
-        here[r0] * here[r1] * problem.bytes_per_element(operand)
-        for operand, r0, r1 in (("activation", "m", "k"), ("weight", "k", "n"))
-        if operand in level.keeps
-    )
-    latency = path.access_latency_s(path.first_core + 1)
-    if level.buffering == "single" or isinstance(bytes_per_step, int):  # int: it keeps no inputs
+    level, here = path.levels[path.first_core], mapping.levels[path.first_core]
+    inputs = [operand for operand in ("activation", "weight") if operand in here.keeps]
+    if level.buffering == "single" or not inputs:
         return 0.0
+    latency = path.access_latency_s(path.first_core + 1)
     if level.buffering == "double":
         return latency
-    return latency / np.maximum(1, level.capacity // bytes_per_step - 1)
+    step = sum(
+        problem.footprint(operand, here.tile) * problem.bytes_per_element(operand)
+        for operand in inputs
+    )
+    return latency / max(1, level.capacity // step - 1)
 
 
-def legal(
-    problem: Contraction, mapping: Mapping, path: Path, undecided: frozenset[int] = frozenset()
-) -> Number:
-    """True where every tile fits its memory (`undecided` levels aside) and every split its
-    fan-out."""
-    fits: Number = True
-    for i, level in enumerate(path.levels[1:], start=1):
-        here = mapping.levels[i]
-        fan_out = path.levels[i].instances // path.levels[i - 1].instances
-        used = 1
-        for rank in RANKS:
-            used = used * here.spatial[rank]
-        fits = np.logical_and(fits, used <= fan_out)
-        if level.name != ENGINE and i not in undecided:
-            fits = np.logical_and(fits, occupancy(problem, mapping, path, i) <= level.capacity)
-    return fits
-
-
-def occupancy(problem: Contraction, mapping: Mapping, path: Path, index: int) -> Number:
-    """Bytes that an instance of this level holds; a tile that changes is there twice."""
-    here = mapping.levels[index]
-    at_once = {rank: here.tile[rank] for rank in RANKS}  # by all instances together
-    for level in mapping.levels[1 : index + 1]:
-        at_once = {rank: size * level.spatial[rank] for rank, size in at_once.items()}
-    total: Number = 0.0
-    for operand in here.keeps:
-        innermost = not any(operand in level.keeps for level in mapping.levels[index + 1 :])
-        feeds = innermost and operand != "output"
-        size: Number = (problem.engine_bytes if feeds else problem.bytes_per_element)(operand)
-        changes: Number = False
-        for rank in OPERAND_RANKS[operand]:
-            size = size * here.tile[rank]
-            changes = np.logical_or(changes, problem.extents[rank] > at_once[rank])
-        if operand == "output":
-            widths = problem.partial_bytes / problem.output_bytes
-            size = size * (widths if index >= path.first_core else 1.0)
-        elif path.levels[index].buffering != "single":
-            size = size * np.where(changes, 2, 1)
-        total = total + size
-    return total
-
-
-def engine_cycles(problem: Contraction, nest: Nest) -> tuple[Number, Number, Number]:
+def engine_cycles(nest: Nest) -> tuple[float, int, int]:
     """(cycles of the busiest engine, its core's output steps, k steps of one output tile)."""
-    path, mapping = nest.path, nest.mapping
+    problem, path, mapping = nest.problem, nest.path, nest.mapping
     last, first = len(path.levels) - 1, path.first_core
     dynamic = path.control.dispatch == "dynamic"
-    ranks: dict[str, list[tuple[Number, Number]]] = {}
-    out_steps: Number = ceil_div(_output_tiles(nest), path.cores) if dynamic else 1
-    for rank in RANKS:
-        extent = problem.extents[rank]
-        start = first + 1 if dynamic and rank != "k" else 1
-        size = mapping.levels[first].tile[rank] if start > 1 else extent
-        full, tile, edge = busy_steps(nest, rank, size, start, last)
-        ranks[rank] = [(full, tile), (1, edge)]
-        if not dynamic and rank != "k":
-            out_steps = out_steps * (busy_steps(nest, rank, extent, 1, first)[0] + 1)
-    k_steps = busy_steps(nest, "k", problem.extents["k"], 1, first)[0] + 1
-    cycles = _service_cycles(problem, path, ranks) * (out_steps if dynamic else 1)
-    return cycles, out_steps, k_steps
+    ranks: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
+    out_steps = ceil_div(output_jobs(nest), path.cores) if dynamic else 1
+    k_steps = 1
+    for rank, extent in problem.extents.items():
+        dealt = nest.dealt(first, rank)
+        size = mapping.levels[first].tile[rank] if dealt else extent
+        full, tile, edge = busy_steps(nest, rank, size, first + 1 if dealt else 1, last)
+        ranks[rank] = ((full, tile), (1, edge))
+        if not dealt:
+            steps = busy_steps(nest, rank, extent, 1, first)[0] + 1
+            if problem.roles[rank] == "k":
+                k_steps *= steps
+            else:
+                out_steps *= steps
+    cycles = _service_cycles(problem, path, ranks)
+    return cycles * (out_steps if dynamic else 1), out_steps, k_steps
 
 
 def _service_cycles(
-    problem: Contraction, path: Path, ranks: Map[str, list[tuple[Number, Number]]]
-) -> Number:
+    problem: Contraction, path: Path, ranks: Map[str, tuple[tuple[int, int], tuple[int, int]]]
+) -> float:
     """Engine time over all combinations of full and last tiles, and the pipeline's fill once."""
     pair = problem.datapath
-    batches = sum(count * size for count, size in ranks["b"])
-    cycles: Number = 0.0
-    fill: Number = 0.0
-    for (cm, m), (cn, n), (ck, k) in product(ranks["m"], ranks["n"], ranks["k"]):
-        tile = MatmulTile(m, n, k, pair.pair.macs_per_cycle, pair.weight.bits)
-        service = path.engine.service(tile)
-        cycles = cycles + cm * cn * ck * service.interval
-        fill = service.latency - service.interval  # of the last combination, the ragged corner
-    return cycles * batches + fill
+    form = path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
+    batches = prod(
+        sum(count * size for count, size in ranks[rank]) for rank in problem.of_role("b")
+    )
+    inner = [rank for rank in ranks if problem.roles[rank] != "b"]
+    cycles = 0.0
+    for combination in product(*(ranks[rank] for rank in inner)):
+        count = prod(c for c, _ in combination)
+        sizes = dict(zip(inner, (size for _, size in combination), strict=True))
+        service = form.service(*(problem.length(role, sizes) for role in "mnk"))
+        if count:
+            cycles += count * service.interval
+    # the last combination is the ragged corner
+    return cycles * batches + service.latency - service.interval
 
 
-def _output_tiles(nest: Nest) -> Number:
+def output_jobs(nest: Nest) -> int:
     """Jobs for the cores: output tiles times k splits, those of shared levels included."""
-    first = nest.path.first_core
-    tiles: Number = 1
+    first, problem = nest.path.first_core, nest.problem
+    jobs = prod(nest.tiles(first, rank) for rank in problem.ranks_of("output"))
     for level in nest.mapping.levels[1 : first + 1]:
-        tiles = tiles * level.spatial["k"]
-    for rank in "bmn":
-        tiles = tiles * nest.tiles(first, rank)
-    return tiles
+        jobs *= prod(level.spatial[rank] for rank in problem.of_role("k"))
+    return jobs
 
 
-def _instances_at_work(path: Path, name: str, mapping: Mapping, cores: Number) -> Number:
-    level = path.by_name[name]
-    index = path.levels.index(level)
+def _at_work(nest: Nest, index: int, cores: float) -> float:
+    """Instances of a level that are used, on average."""
+    path, levels = nest.path, nest.mapping.levels
+    instances = path.levels[index].instances
     if index < path.first_core:
-        used: Number = 1
-        for i in range(1, index + 1):
-            for rank in RANKS:
-                used = used * mapping.levels[i].spatial[rank]
-        return np.minimum(used, level.instances)
-    per_core: Number = 1
-    for i in range(path.first_core + 1, index + 1):
-        for rank in RANKS:
-            per_core = per_core * mapping.levels[i].spatial[rank]
-    return cores * np.minimum(per_core, level.instances // path.cores)
+        used = prod(prod(levels[i].spatial.values()) for i in range(1, index + 1))
+        return min(used, instances)
+    inside = range(path.first_core + 1, index + 1)
+    used = prod(prod(levels[i].spatial.values()) for i in inside)
+    return cores * min(used, instances // path.cores)
 
 
-def _plus(a: Map[str, Number], b: Map[str, Number]) -> dict[str, Number]:
+def _plus(a: Map[str, float], b: Map[str, float]) -> dict[str, float]:
     return {cls: a.get(cls, 0) + b.get(cls, 0) for cls in {**a, **b}}

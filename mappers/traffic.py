@@ -12,22 +12,22 @@ Not modeled: scales of the keys and values in attention; packing and unpacking o
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from itertools import product
+from math import prod
 
-import numpy as np
-
-from accel_models.engines.tile import MatmulTile, Number, ceil_div
+from accel_models.engines.tile import blocks, ceil_div
 from kernels_ref.formats import Format
 from mappers.cost import Traffic, add_traffic, whole_granules
-from mappers.mapping import OPERAND_RANKS, Mapping
+from mappers.mapping import OPERANDS, Mapping
 from mappers.problem import Contraction
 from mappers.reuse import Nest, moved_elements
 
 
-def matmul_traffic(problem: Contraction, nest: Nest) -> tuple[Traffic, dict[str, Number]]:
+def matmul_traffic(problem: Contraction, nest: Nest) -> tuple[Traffic, dict[str, float]]:
     """Bytes at every level by operand, and conversions by the vector engine."""
     traffic: Traffic = {}
     conversions = dict(_scaling(problem, nest))
-    for operand in OPERAND_RANKS:
+    for operand in OPERANDS:
         _flow(operand, problem, nest, traffic)
         convert = (
             problem.datapath.convert_weight
@@ -43,23 +43,22 @@ def matmul_traffic(problem: Contraction, nest: Nest) -> tuple[Traffic, dict[str,
     return traffic, conversions
 
 
-def _scaling(problem: Contraction, nest: Nest) -> dict[str, Number]:
+def _scaling(problem: Contraction, nest: Nest) -> dict[str, float]:
     """Multiplications that put scales back, for each operand that has them.
 
     One scale per channel or token goes to the finished sums. One per group is applied where the
     PE says: to every weight that enters (and its zero-point with it), or to the sums of each group.
     """
-    ext = problem.extents
-    sums = ext["b"] * ext["m"] * ext["n"]
-    work: dict[str, Number] = {}
+    sums = problem.outputs
+    work: dict[str, float] = {}
     for operand in ("activation", "weight"):
         stored: Format | None = getattr(problem, operand)
         if stored is None or not stored.scale_bits:
             continue
         if stored.group is None:
-            times: Number = sums
+            times = sums
         elif nest.path.engine.pe.dequantize == "after_group":
-            times = sums * ceil_div(ext["k"], stored.group)
+            times = sums * ceil_div(problem.length("k"), stored.group)
         else:
             times = _entering(nest, operand)
         for cls in ("mul", "add") if stored.zero_bits else ("mul",):
@@ -67,20 +66,19 @@ def _scaling(problem: Contraction, nest: Nest) -> dict[str, Number]:
     return work
 
 
-def split_sums(problem: Contraction, nest: Nest) -> Number:
+def split_sums(problem: Contraction, nest: Nest) -> int:
     """Additions that bring the sums of a split over k together, where nothing else reduces them."""
-    added: Number = 0
+    added = 0
     for i in range(1, nest.path.first_core + 1):
         if not nest.path.levels[i - 1].reduction:
-            added = added + nest.mapping.levels[i].spatial["k"] - 1
-    ext = problem.extents
-    return added * ext["b"] * ext["m"] * ext["n"]
+            added += prod(nest.mapping.levels[i].spatial[r] for r in problem.of_role("k")) - 1
+    return added * problem.outputs
 
 
-def _entering(nest: Nest, operand: str) -> Number:
+def _entering(nest: Nest, operand: str) -> int:
     """Elements brought in all to the level that feeds the engine."""
     level = max(_kept(operand, nest.mapping), nest.path.first_core)
-    return moved_elements(nest, operand, level, False)
+    return moved_elements(nest, operand, level)
 
 
 def _kept(operand: str, mapping: Mapping) -> int:
@@ -103,15 +101,15 @@ def _between(
 ) -> None:
     """Bytes from parent to child; outputs go the other way, partial sums both."""
     up, down = nest.path.levels[ends[0]].name, nest.path.levels[ends[1]].name
-    seen = moved_elements(nest, operand, ends[1], True)
-    held = moved_elements(nest, operand, ends[1], False)
+    seen = moved_elements(nest, operand, ends[1], ends[0])
+    held = moved_elements(nest, operand, ends[1])
     width, partial = problem.bytes_per_element(operand), problem.partial_bytes
     extra = _overfetch(operand, ends, problem, nest)
     if operand != "output":
         add_traffic(traffic, up, operand, seen * width * extra, 0.0)
         add_traffic(traffic, down, operand, 0.0, held * width)
         return
-    once = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
+    once = problem.outputs
     written = once * width * extra + (seen - once) * partial
     add_traffic(traffic, up, operand, (seen - once) * partial, written)
     shared = ends[1] < nest.path.first_core  # a core's own accumulators drain as they are
@@ -119,54 +117,62 @@ def _between(
     add_traffic(traffic, down, operand, drained, (held - once) * partial)
 
 
-def _overfetch(operand: str, ends: tuple[int, int], problem: Contraction, nest: Nest) -> Number:
+def _overfetch(operand: str, ends: tuple[int, int], problem: Contraction, nest: Nest) -> float:
     """Bytes moved per byte used: a tile's rows of a row-major operand, in whole granules."""
     if operand == "weight" and problem.shared_weight:
         return 1.0
     granularity = nest.path.levels[ends[0]].granularity
-    rank = {"activation": "k", "weight": problem.weight_run, "output": "n"}[operand]
+    rank = problem.run_rank(operand)
     tile = nest.mapping.levels[ends[1]].tile[rank]
-    run = whole_granules(tile * problem.bytes_per_element(operand), granularity)
-    return np.where(tile >= problem.extents[rank], 1.0, run)  # whole rows leave no gaps
+    if tile >= problem.extents[rank]:  # whole rows leave no gaps
+        return 1.0
+    return whole_granules(tile * problem.bytes_per_element(operand), granularity)
 
 
-def _into_engine(operand: str, source: int, problem: Contraction, nest: Nest, traffic: Traffic) -> None:
+def _into_engine(
+    operand: str, source: int, problem: Contraction, nest: Nest, traffic: Traffic
+) -> None:
     """What the engine reads and writes at the innermost level that keeps the operand."""
-    tile, last, pair = nest.mapping.levels[-1].tile, len(nest.path.levels) - 1, problem.datapath
-    words = nest.path.engine.operand_words(
-        MatmulTile(tile["m"], tile["n"], tile["k"], pair.pair.macs_per_cycle, pair.weight.bits)
-    )
-    share: Number = tile["b"]  # tiles, ragged ones by their useful part
-    for rank, extent in problem.extents.items():
-        share = share * (extent / tile[rank])
-    name = nest.path.levels[source].name
+    pair, name = problem.datapath, nest.path.levels[source].name
+    form = nest.path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
     if operand == "output":
-        outputs = problem.extents["b"] * problem.extents["m"] * problem.extents["n"]
-        read = words.output_read * share + (nest.tiles(last, "k") - 1) * outputs
+        written = problem.outputs * _blocks(nest, "k", form.sum_block)
         partial = problem.partial_bytes
-        add_traffic(traffic, name, operand, read * partial, words.output_write * share * partial)
+        add_traffic(traffic, name, operand, (written - problem.outputs) * partial, written * partial)
         return
-    elements = words.activation if operand == "activation" else words.weight
-    add_traffic(traffic, name, operand, elements * share * problem.engine_bytes(operand), 0.0)
+    role, block = ("n", form.activation_block) if operand == "activation" else ("m", form.weight_block)
+    elements = problem.macs // problem.length(role) * _blocks(nest, role, block)
+    add_traffic(traffic, name, operand, elements * problem.engine_bytes(operand), 0.0)
+
+
+def _blocks(nest: Nest, role: str, block: int) -> int:
+    """Engine blocks along a role's ranks, in all tiles together, ragged ones as they are."""
+    total, problem, last = 0, nest.problem, len(nest.path.levels) - 1
+    tiles = []
+    for rank in problem.of_role(role):
+        tile, count = nest.mapping.levels[last].tile[rank], nest.tiles(last, rank)
+        tiles.append(((count - 1, tile), (1, problem.extents[rank] - (count - 1) * tile)))
+    for combination in product(*tiles):
+        count = prod(times for times, _ in combination)
+        total += count * blocks(prod(size for _, size in combination), block)
+    return total
 
 
 def operand_sums(
-    operands: Map[str, tuple[Number, Number]], fill_port: bool = False
-) -> tuple[Number, Number]:
+    operands: Map[str, tuple[float, float]], fill_port: bool = False
+) -> tuple[float, float]:
     """Bytes read and written in all. With a `fill_port`, what fills the level is not among them."""
-    read: Number = 0.0
-    written: Number = 0.0
+    read = written = 0.0
     for operand, (r, w) in operands.items():
-        read = read + r
+        read += r
         if not fill_port or operand in ("output", "scores"):
-            written = written + w
+            written += w
     return read, written
 
 
-def load_share(operands: Map[str, tuple[Number, Number]]) -> tuple[Number, Number]:
+def load_share(operands: Map[str, tuple[float, float]]) -> tuple[float, float]:
     """Shares of a level's bytes that are loads of inputs, and stores of outputs."""
     read, written = operand_sums(operands)
-    total = np.maximum(read + written, 1e-30)
-    out_read, out_written = operands.get("output", (0.0, 0.0))
-    stores = (out_read + out_written) / total
+    total = max(read + written, 1e-30)
+    stores = sum(operands.get("output", (0.0, 0.0))) / total
     return 1.0 - stores, stores

@@ -31,7 +31,7 @@ class Parts:
         from accel_models.pes import PES
         from kernels_ref.formats import FORMATS
         from kernels_ref.kernels import KERNELS
-        from mappers.search.exhaustive import OBJECTIVES
+        from mappers.search.found import OBJECTIVES
         from workloads.builders import BUILDERS
         from workloads.transforms import TRANSFORMS
 

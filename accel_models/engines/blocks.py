@@ -17,15 +17,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from accel_models.engines.pe import PE
-from accel_models.engines.tile import MatmulTile, OperandWords, Service, ceil_div
-from accel_models.facts import Count, Facts
+from accel_models.engines.tile import EngineForm, MatrixEngine, Steps
+from accel_models.facts import Count
 
 
-class DotProduct(Facts):
+class DotProduct(MatrixEngine):
     """m x n x k MACs every `issue_interval` cycles."""
 
     kind: Literal["dot_product"] = "dot_product"
@@ -40,22 +39,17 @@ class DotProduct(Facts):
     def geometry(self, rate: float) -> tuple[int, int, int]:
         return self.m, self.n, max(1, int(self.k * rate))
 
-    def service(self, tile: MatmulTile) -> Service:
-        """Blocks issued back to back."""
-        m, n, deep = self.geometry(tile.rate)
-        stretch = deep / (self.k * tile.rate)  # 1 unless the format is slower than one k
-        issue = ceil_div(tile.m, m) * ceil_div(tile.n, n) * (self.issue_interval * stretch)
-        cycles = ceil_div(tile.k, deep) * np.maximum(issue, self.pipeline)
-        return Service(cycles + self.pipeline, cycles)
+    def form(self, rate: float, weight_bits: int) -> EngineForm:
+        """Blocks issued back to back; a format slower than one k a block stretches the issue."""
+        m, n, deep = self.geometry(rate)
+        issue = Steps(m, self.issue_interval * deep / (self.k * rate))
+        return _block_form(issue, Steps(n), Steps(deep), self.pipeline)
 
     def peak(self, rate: float, weight_bits: int) -> float:
         return self.m * self.n * self.k * rate / self.issue_interval
 
-    def operand_words(self, tile: MatmulTile) -> OperandWords:
-        return _block_words(tile, self.geometry(tile.rate))
 
-
-class Lut(Facts):
+class Lut(MatrixEngine):
     """m x n x k table look-ups every `issue_interval` cycles, a pass for each weight bit."""
 
     kind: Literal["lut"] = "lut"
@@ -70,21 +64,16 @@ class Lut(Facts):
     def geometry(self, rate: float) -> tuple[int, int, int]:
         return self.m, self.n, self.k
 
-    def service(self, tile: MatmulTile) -> Service:
+    def form(self, rate: float, weight_bits: int) -> EngineForm:
         """Blocks times weight bits."""
-        per_block = self.issue_interval * tile.weight_bits / tile.rate
-        issue = ceil_div(tile.m, self.m) * ceil_div(tile.n, self.n) * per_block
-        cycles = ceil_div(tile.k, self.k) * np.maximum(issue, self.pipeline)
-        return Service(cycles + self.pipeline, cycles)
+        issue = Steps(self.m, self.issue_interval * weight_bits / rate)
+        return _block_form(issue, Steps(self.n), Steps(self.k), self.pipeline)
 
     def peak(self, rate: float, weight_bits: int) -> float:
         return self.m * self.n * self.k * rate / (self.issue_interval * weight_bits)
 
-    def operand_words(self, tile: MatmulTile) -> OperandWords:
-        return _block_words(tile, self.geometry(1))
 
-
-class OuterProduct(Facts):
+class OuterProduct(MatrixEngine):
     """m x n MACs a cycle, sums held in place."""
 
     kind: Literal["outer_product"] = "outer_product"
@@ -97,20 +86,17 @@ class OuterProduct(Facts):
     def geometry(self, rate: float) -> tuple[int, int, int]:
         return self.m, self.n, max(1, int(rate))
 
-    def service(self, tile: MatmulTile) -> Service:
-        """One k a cycle for every block of C."""
-        blocks = ceil_div(tile.m, self.m) * ceil_div(tile.n, self.n)
-        cycles = tile.k * np.maximum(blocks, self.pipeline) / tile.rate
-        return Service(cycles + self.pipeline, cycles)
+    def form(self, rate: float, weight_bits: int) -> EngineForm:
+        """One k a cycle for every block of C; sums stay until the whole k of the tile is done."""
+        k = Steps(1, 1 / rate)
+        m, n, fill = self.m, self.n, self.pipeline
+        return EngineForm(Steps(m), Steps(n), k, fill, fill, "k", n, m, 0)
 
     def peak(self, rate: float, weight_bits: int) -> float:
         return self.m * self.n * rate
 
-    def operand_words(self, tile: MatmulTile) -> OperandWords:
-        return _in_place_words(tile, self.m, self.n)
 
-
-class Simd(Facts):
+class Simd(MatrixEngine):
     """`lanes` multiply-accumulates a cycle along n, the activation broadcast."""
 
     kind: Literal["simd"] = "simd"
@@ -122,36 +108,17 @@ class Simd(Facts):
     def geometry(self, rate: float) -> tuple[int, int, int]:
         return 1, max(1, int(self.lanes * rate)), 1
 
-    def service(self, tile: MatmulTile) -> Service:
-        """A vector instruction for every m, k and `lanes` of n."""
-        wide = self.geometry(tile.rate)[1]
-        issue = tile.m * ceil_div(tile.n, wide) * (wide / (self.lanes * tile.rate))
-        cycles = tile.k * np.maximum(issue, self.pipeline)
-        return Service(cycles + self.pipeline, cycles)
+    def form(self, rate: float, weight_bits: int) -> EngineForm:
+        """A vector instruction for every m, k and `lanes` of n; sums stay in registers."""
+        wide = self.geometry(rate)[1]
+        n = Steps(wide, wide / (self.lanes * rate))
+        return EngineForm(Steps(), n, Steps(), self.pipeline, self.pipeline, "k", wide, 1, 0)
 
     def peak(self, rate: float, weight_bits: int) -> float:
         return self.lanes * rate
 
-    def operand_words(self, tile: MatmulTile) -> OperandWords:
-        return _in_place_words(tile, 1, self.geometry(tile.rate)[1])
 
-
-def _block_words(tile: MatmulTile, block: tuple[int, int, int]) -> OperandWords:
+def _block_form(m: Steps, n: Steps, k: Steps, pipeline: int) -> EngineForm:
     """Every block reads its A, B and C and writes its C."""
-    m, n, k = block
-    passes = ceil_div(tile.k, k)
-    c = tile.m * tile.n
-    return OperandWords(
-        tile.m * tile.k * ceil_div(tile.n, n),
-        tile.k * tile.n * ceil_div(tile.m, m),
-        c * (passes - 1),
-        c * passes,
-    )
-
-
-def _in_place_words(tile: MatmulTile, m: int, n: int) -> OperandWords:
-    """Sums stay in the engine until the whole k of the tile is done."""
-    c = tile.m * tile.n
-    return OperandWords(
-        tile.m * tile.k * ceil_div(tile.n, n), tile.k * tile.n * ceil_div(tile.m, m), c * 0, c
-    )
+    a, w, c = int(n.block), int(m.block), int(k.block)
+    return EngineForm(m, n, k, pipeline, pipeline, "k", a, w, c)

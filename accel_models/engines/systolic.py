@@ -18,15 +18,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from accel_models.engines.pe import PE
-from accel_models.engines.tile import MatmulTile, Number, OperandWords, Service, ceil_div
-from accel_models.facts import Count, Facts
+from accel_models.engines.tile import EngineForm, MatrixEngine, Steps
+from accel_models.facts import Count
 
 
-class Systolic(Facts):
+class Systolic(MatrixEngine):
     """rows x cols PEs."""
 
     kind: Literal["systolic"] = "systolic"
@@ -46,39 +45,26 @@ class Systolic(Facts):
             "os": (self.rows, self.cols, max(1, int(rate))),
         }[self.dataflow]
 
-    def service(self, tile: MatmulTile) -> Service:
-        """Cycles of all folds of `tile`; a PE slower than one MAC a cycle stretches the stream."""
-        folds, stream = self._folds(tile)
-        fold_latency = self.rows + self.cols - 2 + stream
+    def form(self, rate: float, weight_bits: int) -> EngineForm:
+        """Folds of what stays, each as long as its stream; a PE slower than one MAC a cycle stretches
+        the stream."""
+        deep, rows, cols = self.rows * max(1, int(rate)), self.rows, self.cols
+        if self.dataflow == "os":
+            m, n, k = Steps(rows), Steps(cols), self._stream(Steps(rate))
+            return EngineForm(m, n, k, 0.0, rows + cols - 2, "k", cols, rows, 0)
+        stream, fill = self._stream(Steps(1, 1 / min(1.0, rate))), rows + cols - 2
+        if self.dataflow == "ws":
+            return EngineForm(stream, Steps(cols), Steps(deep), 0.0, fill, "m", cols, 0, deep)
+        return EngineForm(Steps(cols), stream, Steps(deep), 0.0, fill, "n", 0, cols, deep)
+
+    def _stream(self, steps: Steps) -> Steps:
+        """Cycles from one fold to the next, for so many elements streamed."""
         if self.weight_preload == "ideal":
-            interval = stream
-        elif self.weight_preload == "shadow":
-            interval = np.maximum(stream, self.rows)
-        else:
-            interval = fold_latency + (0 if self.dataflow == "os" else self.rows)
-        latency = (folds - 1) * interval + np.maximum(fold_latency, interval)
-        return Service(latency, folds * interval)
+            return steps
+        if self.weight_preload == "shadow":
+            return Steps(steps.block, steps.per, 0.0, self.rows)
+        load = 0 if self.dataflow == "os" else self.rows
+        return Steps(steps.block, steps.per, self.rows + self.cols - 2 + load)
 
     def peak(self, rate: float, weight_bits: int) -> float:
         return self.rows * self.cols * rate
-
-    def operand_words(self, tile: MatmulTile) -> OperandWords:
-        """The stationary operand enters once, the streamed one once per fold column."""
-        gm, gn, gk = self.geometry(tile.rate)
-        a, b, c = tile.m * tile.k, tile.k * tile.n, tile.m * tile.n
-        if self.dataflow == "os":
-            return OperandWords(a * ceil_div(tile.n, gn), b * ceil_div(tile.m, gm), c * 0, c)
-        passes = ceil_div(tile.k, gk)
-        streams_a = self.dataflow == "ws"
-        a_words = a * ceil_div(tile.n, gn) if streams_a else a
-        b_words = b if streams_a else b * ceil_div(tile.m, gm)
-        return OperandWords(a_words, b_words, c * (passes - 1), c * passes)
-
-    def _folds(self, tile: MatmulTile) -> tuple[Number, Number]:
-        deep, slow = self.rows * max(1, int(tile.rate)), min(1.0, tile.rate)
-        if self.dataflow == "ws":
-            return ceil_div(tile.k, deep) * ceil_div(tile.n, self.cols), tile.m / slow
-        if self.dataflow == "is":
-            return ceil_div(tile.k, deep) * ceil_div(tile.m, self.cols), tile.n / slow
-        folds = ceil_div(tile.m, self.rows) * ceil_div(tile.n, self.cols)
-        return folds, np.ceil(tile.k / tile.rate)

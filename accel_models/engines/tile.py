@@ -1,15 +1,23 @@
-"""What an engine is asked, and what it answers. Sizes may be numpy arrays: formulas broadcast."""
+"""What an engine is asked, and what it answers: all engines in one form.
+
+The cycles of a tile are a product of one function per role of a rank,
+
+    interval = F_k(k) * max(F_m(m) * F_n(n), pipeline)        F(x) = max(per * ceil(x / block) + add, floor)
+    latency  = interval + max(0, fill + raw - F(x))           x the streamed rank, raw = per * ceil(x / block)
+
+and so are the elements that cross its boundary. An engine states the numbers (`form`); the mapper's
+search evaluates the same numbers in bulk.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from accel_models.engines.pe import PE
+from accel_models.facts import Count, Facts
 
-Number = Any  # int, float or an array of them
+Number = Any  # int or float
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +25,9 @@ class MatmulTile:
     """C[m,n] += A[m,k] B[k,n] in one format pair: `rate` MACs per PE and cycle, weights of
     `weight_bits`."""
 
-    m: Number
-    n: Number
-    k: Number
+    m: int
+    n: int
+    k: int
     rate: float = 1.0
     weight_bits: int = 8
 
@@ -28,18 +36,69 @@ class MatmulTile:
 class Service:
     """`latency` cycles until the tile's last result; `interval` until the next may start."""
 
-    latency: Number
-    interval: Number
+    latency: float
+    interval: float
 
 
 @dataclass(frozen=True, slots=True)
 class OperandWords:
     """Elements that cross the engine's boundary for one tile."""
 
-    activation: Number
-    weight: Number
-    output_read: Number
-    output_write: Number
+    activation: int
+    weight: int
+    output_read: int
+    output_write: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """max(per * ceil(x / block) + add, floor) cycles, or blocks, for x elements of a rank."""
+
+    block: float = 1.0
+    per: float = 1.0
+    add: float = 0.0
+    floor: float = 0.0
+
+    def __call__(self, x: int) -> float:
+        return max(self.raw(x) + self.add, self.floor)
+
+    def raw(self, x: int) -> float:
+        """Without what does not overlap and without the floor."""
+        return self.per * ceil_div(x, self.block)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineForm:
+    """An engine in one format pair, as numbers. `streamed` is the role (m, n or k) whose length the
+    fill depends on.
+
+    Words: the activation enters once per `activation_block` of n, the weight once per
+    `weight_block` of m (0: once), sums go in and out once per `sum_block` of k (0: once).
+    """
+
+    m: Steps
+    n: Steps
+    k: Steps
+    pipeline: float
+    fill: float
+    streamed: str
+    activation_block: int
+    weight_block: int
+    sum_block: int
+
+    def service(self, m: int, n: int, k: int) -> Service:
+        """Cycles of one tile."""
+        interval = self.k(k) * max(self.m(m) * self.n(n), self.pipeline)
+        x, steps = {"m": (m, self.m), "n": (n, self.n), "k": (k, self.k)}[self.streamed]
+        return Service(interval + max(0.0, self.fill + steps.raw(x) - steps(x)), interval)
+
+    def words(self, m: int, n: int, k: int) -> OperandWords:
+        """Elements across the boundary for one tile."""
+        passes = blocks(k, self.sum_block)
+        a = m * k * blocks(n, self.activation_block)
+        return OperandWords(
+            a, k * n * blocks(m, self.weight_block), m * n * (passes - 1), m * n * passes
+        )
 
 
 class Engine(Protocol):
@@ -57,6 +116,9 @@ class Engine(Protocol):
     @property
     def pe(self) -> PE: ...
 
+    # cycles and words as numbers, for one format pair
+    def form(self, rate: float, weight_bits: int) -> EngineForm: ...
+
     # pure service time of one tile in cycles, memory excluded
     def service(self, tile: MatmulTile) -> Service: ...
 
@@ -70,8 +132,30 @@ class Engine(Protocol):
     def operand_words(self, tile: MatmulTile) -> OperandWords: ...
 
 
+class MatrixEngine(Facts):
+    """What all engines share: how many there are, of what, and answers from their form."""
+
+    count: Count
+    pe: PE
+
+    def form(self, rate: float, weight_bits: int) -> EngineForm:
+        """The engine as numbers; every kind states its own."""
+        raise NotImplementedError
+
+    def service(self, tile: MatmulTile) -> Service:
+        """Cycles of one tile."""
+        return self.form(tile.rate, tile.weight_bits).service(tile.m, tile.n, tile.k)
+
+    def operand_words(self, tile: MatmulTile) -> OperandWords:
+        """Elements across the boundary for one tile."""
+        return self.form(tile.rate, tile.weight_bits).words(tile.m, tile.n, tile.k)
+
+
 def ceil_div(a: Number, b: Number) -> Number:
-    """Ceiling of a / b for positive integers; arrays come back as floats, exact below 2^52."""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return np.ceil(a / b)  # integer division of arrays is ten times slower
+    """Ceiling of a / b for positive numbers, exact for integers."""
     return -(-a // b)
+
+
+def blocks(x: int, block: int) -> int:
+    """How many blocks x elements take; with a block of 0, one."""
+    return -(-x // block) if block else 1

@@ -1,118 +1,141 @@
-"""All mappings of the space, costed in bulk, from the innermost choice outward, with pruning.
+"""Every mapping of the space, one by one, costed by the definition: the search's oracle.
 
-Inner choices are costed with every outer level ideal (it holds everything), in their best loop
-order: completing them only adds traffic, save where two levels' orders together do what neither
-does alone. They are completed in the order of that estimate, and no further once it reaches the
-best complete mapping or PATIENCE rows brought nothing. Objectives within GAP of each other count as
-equal, and the second objective decides between them. So the result may miss the optimum of the
-space: tests/mappers/test_search.py holds the loss against costing everything; with more than two
-own levels each intermediate stage keeps the BEAM best only, and there is no such figure.
+Nothing is pruned and nothing is compiled; for tests and for problems of a few elements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import product
+from math import inf
 
-import numpy as np
-
+from accel_models.engines.tile import blocks, ceil_div
 from accel_models.path import Path
-from mappers.cost import Cost
-from mappers.mapping import Mapping
-from mappers.matmul import legal, matmul_cost
+from mappers.legality import allowed_tile, legal, rules_of
+from mappers.mapping import LevelMapping, Mapping
+from mappers.matmul import matmul_cost
 from mappers.problem import Contraction
-from mappers.rows import Rows
-from mappers.space import inner_rows, mappings, outer_rows, own_levels
+from mappers.search.found import OBJECTIVES
+from mappers.search.space import RankSpace, Space, order_of, space_of
 
-BEAM = 24
-BLOCK = 4
-LEAST = 8  # rows completed at least, so that equals are seen
-PATIENCE = 200  # rows completed in vain before giving up
-GAP = 0.005
-
-Objective = Callable[[Cost], tuple[np.ndarray, np.ndarray]]
-
-# First key decides, the second breaks ties.
-OBJECTIVES: dict[str, Objective] = {
-    "latency": lambda cost: (cost.latency_s, cost.energy_j),
-    "energy": lambda cost: (cost.energy_j, cost.latency_s),
-    "edp": lambda cost: (cost.latency_s * cost.energy_j, cost.latency_s),
-}
+Chain = tuple[tuple[int, ...], tuple[int, ...]]  # tiles and splits by level
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A complete mapping and its value under the objective."""
+def all_mappings(problem: Contraction, path: Path) -> Iterator[Mapping]:
+    """Every legal mapping of the space."""
+    space = space_of(problem, path)
+    chains = [list(_chains(space, rank, its)) for rank, its in space.ranks.items()]
+    names = list(space.ranks)
+    for combination in product(*chains):
+        tiles = {name: tile for name, (tile, _) in zip(names, combination, strict=True)}
+        splits = {name: split for name, (_, split) in zip(names, combination, strict=True)}
+        for template in range(len(space.keeps)):
+            mapping = assemble(space, template, tiles, splits)
+            if legal(problem, mapping, path):
+                yield mapping
 
-    key: tuple[float, float]
-    mapping: Mapping
-    evaluated: int
+
+def exhaustive(problem: Contraction, path: Path, objective: str) -> tuple[float, float] | None:
+    """The least (first, second) key of the objective over all mappings; None if none is legal."""
+    keys = OBJECTIVES[objective]
+    return min(
+        (keys(matmul_cost(problem, m, path)) for m in all_mappings(problem, path)), default=None
+    )
 
 
-def exhaustive(problem: Contraction, path: Path, objective: str) -> Iterator[Candidate]:
-    """Better and better candidates; the last is the best. Nothing fits: nothing is yielded."""
-    score = OBJECTIVES[objective]
-    own = own_levels(path)
-    rows = inner_rows(problem, path)
-    first, second, evaluated = _costed(rows, problem, path, score)
-    first, second = _best_order(first, rows), _best_order(second, rows)
-    ranking = _ranked(first, second)
-    for inner, index in pairwise(own[:-1]):
-        rows = outer_rows(rows.take(ranking[:BEAM]), problem, path, index, inner)
-        first, second, more = _costed(rows, problem, path, score)
-        evaluated += more
-        ranking = _ranked(first, second)
-    best, improved = (np.inf, np.inf, np.inf), 0
-    for start in range(0, len(ranking), BLOCK):
-        chosen = ranking[start : start + BLOCK]
-        beaten = _class(first[chosen[0]]) >= best[0] and start >= LEAST
-        if beaten or start - improved > PATIENCE:
+def assemble(
+    space: Space, template: int, tiles: dict[str, tuple[int, ...]], splits: dict[str, tuple[int, ...]]
+) -> Mapping:
+    """The mapping of a template with these tiles and splits, by rank and level."""
+    problem, path = space.problem, space.path
+    return Mapping(
+        tuple(
+            LevelMapping(
+                level.name,
+                {rank: int(sizes[i]) for rank, sizes in tiles.items()},
+                {rank: int(sizes[i]) for rank, sizes in splits.items()},
+                order_of(problem, path, i, space.innermost[template][i]),
+                space.keeps[template][i],
+            )
+            for i, level in enumerate(path.levels)
+        )
+    )
+
+
+def _chains(space: Space, rank: str, its: RankSpace) -> Iterator[Chain]:
+    """Tiles and splits of one rank, inner to outer."""
+    levels, extent = len(space.path.levels) - 1, space.problem.extents[rank]
+    perfect = space.path.core.mapping.factors == "perfect"
+
+    def outward(i: int, tile: tuple[int, ...], split: tuple[int, ...]) -> Iterator[Chain]:
+        if i == 0:
+            yield tile, (1, *split)
             return
-        complete = rows.take(chosen)
-        if len(own) > 1:
-            complete = outer_rows(complete, problem, path, own[-1], own[-2])
-        a, b, more = _costed(complete, problem, path, score)
-        evaluated += more
-        ranked = _ranked(a, b)
-        if len(ranked) and (key := _key(a, b, ranked[0])) < best:
-            best, top, improved = key, ranked[0], start
-            (_, mapping), *_ = mappings(complete.take(np.array([top])), problem, path)
-            yield Candidate((float(a[top]), float(b[top])), mapping.at(0), evaluated)
+        if not allowed_tile(rules_of(space.path, i), rank, tile[0], extent):
+            return
+        count = ceil_div(extent, tile[0])
+        for rounds, s in _fewest(count, min(its.most[i], count)):
+            if perfect and count % s:
+                continue
+            spread = tile[0] * s
+            if i == 1:
+                yield from outward(0, (extent, *tile), (s, *split))
+            elif not its.loops[i]:
+                yield from outward(i - 1, (min(extent, spread), *tile), (s, *split))
+            else:
+                yield from looped(i, rounds, spread, tile, (s, *split))
+
+    def looped(
+        i: int, rounds: int, spread: int, tile: tuple[int, ...], split: tuple[int, ...]
+    ) -> Iterator[Chain]:
+        seen: set[int] = set()
+        for q in range(1, rounds + 1):
+            size, outside = min(extent, spread * q), ceil_div(rounds, q)
+            divides = not perfect or (rounds % q == 0 and extent % size == 0)
+            allowed = allowed_tile(rules_of(space.path, i - 1), rank, size, extent)
+            if divides and allowed and outside not in seen:
+                seen.add(outside)
+                yield from outward(i - 1, (size, *tile), split)
+
+    for engine_tile in _engine_tiles(space, rank, its):
+        if not perfect or extent % engine_tile == 0:
+            yield from outward(levels, (engine_tile,), ())
 
 
-def _best_order(values: np.ndarray, rows: Rows) -> np.ndarray:
-    """For each row the least value among the loop orders of its tile, which stand side by side."""
-    (codes,) = rows.order.values()
-    orders = len(np.unique(codes))
-    return np.repeat(values.reshape(-1, orders).min(axis=1), orders)
+def _engine_tiles(space: Space, rank: str, its: RankSpace) -> list[int]:
+    """Every integer; along a rank with granules, those that the space has."""
+    extent, problem = space.problem.extents[rank], space.problem
+    free = all(not menu for menu in its.menus) and set(its.multiples) == {1}
+    if its.granule == 1 or not free or space.path.core.mapping.factors == "perfect":
+        return list(range(1, extent + 1))
+    pair, role = problem.datapath, problem.roles[rank]
+    if role == "b" or any(problem.extents[r] > 1 for r in problem.of_role(role) if r != rank):
+        return list(range(1, extent + 1))
+    form = space.path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
+    steps = {"m": form.m, "n": form.n, "k": form.k}[role]
+    block = {"m": form.weight_block, "n": form.activation_block, "k": form.sum_block}[role]
+    found: list[int] = []
+    best: dict[int, tuple[float, int]] = {}
+    whole: set[int] = set()
+    for tile in range(1, extent + 1):
+        count = ceil_div(extent, tile)
+        last = extent - (count - 1) * tile
+        cycles = (count - 1) * steps(tile) + steps(last)
+        crossings = (count - 1) * blocks(tile, block) + blocks(last, block)
+        least, fewest = best.get(count, (inf, extent + 1))
+        first_whole = tile % its.granule == 0 and count not in whole
+        if cycles < least or crossings < fewest or first_whole:
+            found.append(tile)
+            best[count] = min(cycles, least), min(crossings, fewest)
+            whole |= {count} if tile % its.granule == 0 else set()
+    return found
 
 
-def _class(value: np.ndarray | float) -> np.ndarray:
-    """Which values of an objective count as equal: those within GAP of each other."""
-    return np.floor(np.log(value) / np.log1p(GAP))
-
-
-def _key(first: np.ndarray, second: np.ndarray, at: int) -> tuple[float, float, float]:
-    return float(_class(first[at])), float(second[at]), float(first[at])
-
-
-def _ranked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Positions of the legal rows, best first."""
-    ranking = np.lexsort((first, second, _class(first)))
-    return ranking[np.isfinite(first[ranking])]
-
-
-def _costed(
-    rows: Rows, problem: Contraction, path: Path, score: Objective
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Both keys of every row; infinite where it is not legal."""
-    first = np.full(len(rows), np.inf)
-    second = np.full(len(rows), np.inf)
-    undecided = frozenset(own_levels(path)) - rows.tile.keys()
-    for at, mapping in mappings(rows, problem, path):
-        fits = np.broadcast_to(legal(problem, mapping, path, undecided), at.shape)
-        a, b = score(matmul_cost(problem, mapping, path))
-        first[at] = np.where(fits, a, np.inf)
-        second[at] = np.where(fits, b, np.inf)
-    return first, second, len(rows)
+def _fewest(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """(rounds, instances) for each number of rounds, with as few instances as give it."""
+    before = 0
+    for s in range(1, most + 1):
+        rounds = ceil_div(count, s)
+        if rounds != before:
+            before = rounds
+            yield rounds, s

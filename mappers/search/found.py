@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mappers.cost import Cost
 from mappers.mapping import Mapping
+
+# First key decides, the second breaks ties.
+OBJECTIVES: dict[str, Callable[[Cost], tuple[float, float]]] = {
+    "latency": lambda cost: (cost.latency_s, cost.energy_j),
+    "energy": lambda cost: (cost.energy_j, cost.latency_s),
+    "edp": lambda cost: (cost.latency_s * cost.energy_j, cost.latency_s),
+}
 
 
 @dataclass(frozen=True, slots=True)

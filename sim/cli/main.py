@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from kernels_ref.errors import UserError
+from sim.cli.import_ import import_
+from sim.cli.map import map_to
 from sim.cli.schema import schema
 from sim.cli.show import show
 from sim.cli.simulate import simulate
@@ -75,8 +77,12 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-for _command in (simulate, verify, show, schema):
-    app.command()(_guarded(_command))
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "simulate": simulate, "map": map_to, "verify": verify, "show": show, "schema": schema,
+    "import": import_,
+}  # fmt: skip
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_guarded(_command))
 
 
 def main() -> None:

@@ -1,35 +1,76 @@
-"""`tileloom schema [design|run|verify]`: JSON Schemas, for editors and for scripts."""
+"""`tileloom schema [WHAT]`: JSON Schemas, for editors and for scripts."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from sim.cli.options import print_json
 
 
+def _design() -> Any:
+    from accel_models.schema import file_schema
+
+    return file_schema()
+
+
+def _system() -> Any:
+    from accel_models.read_system import system_schema
+
+    return system_schema()
+
+
+def _mapping() -> Any:
+    from mappers.mapping_text import file_schema
+
+    return file_schema()
+
+
+def _run() -> Any:
+    from sim.report.document import RunDocument
+
+    return _document(RunDocument)
+
+
+def _map() -> Any:
+    from sim.report.map_document import MapDocument
+
+    return _document(MapDocument)
+
+
+def _verify() -> Any:
+    from sim.report.verdicts import VerifyDocument
+
+    return _document(VerifyDocument)
+
+
+def _document(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).json_schema()
+
+
+SCHEMAS: dict[str, Callable[[], Any]] = {
+    "design": _design,  # files that are read
+    "system": _system,
+    "mapping": _mapping,
+    "run": _run,  # what `simulate`, `map` and `verify` print with --json
+    "map": _map,
+    "verify": _verify,
+}
+
+
 def schema(
-    what: Annotated[str, typer.Argument(help="design (YAML), run or verify (JSON).")] = "design",
+    what: Annotated[
+        str, typer.Argument(help="design, system or mapping (YAML); run, map or verify (JSON).")
+    ] = "design",
 ) -> None:
-    """Print the JSON Schema of a design file, of `simulate --json` or of `verify --json`."""
+    """Print the JSON Schema of a design or mapping file, or of what a command prints as JSON."""
+    from accel_models.explain import nearest
     from kernels_ref.errors import UserError
 
-    if what == "design":
-        from accel_models.schema import file_schema
-
-        print_json(file_schema())
-    elif what == "run":
-        from pydantic import TypeAdapter
-
-        from sim.report.document import RunDocument
-
-        print_json(TypeAdapter(RunDocument).json_schema())
-    elif what == "verify":
-        from pydantic import TypeAdapter
-
-        from sim.report.verdicts import VerifyDocument
-
-        print_json(TypeAdapter(VerifyDocument).json_schema())
-    else:
-        raise UserError(f"no schema of '{what}'; there are design, run and verify")
+    if what not in SCHEMAS:
+        raise UserError(f"no schema of '{what}'; {nearest(what, list(SCHEMAS))}")
+    print_json(SCHEMAS[what]())

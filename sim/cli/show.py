@@ -1,4 +1,4 @@
-"""`tileloom show`: a design's tree, a model's size, or what there is."""
+"""`tileloom show`: the tree of a design or system, a model's size, or what there is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Flag = typer.Option
 
 def show(
     thing: Annotated[
-        str | None, typer.Argument(metavar="[DESIGN|MODEL]", help="A name or a path.")
+        str | None, typer.Argument(metavar="[DESIGN|SYSTEM|MODEL]", help="A name or a path.")
     ] = None,
     designs: Annotated[bool, Flag("--designs", help="List designs.")] = False,
     models: Annotated[bool, Flag("--models", help="List models.")] = False,
@@ -30,7 +30,7 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a design's levels and peaks, a model's size, or list what there is."""
+    """Show a design's levels and peaks, a system's links, a model's size, or list what there is."""
     from kernels_ref.errors import UserError
     from sim.report import inventory
 
@@ -72,11 +72,16 @@ def _show_pes(node: str | None, area: str | None, as_json: bool) -> None:
 
 
 def _document(name: str) -> dict[str, Any]:
-    """A design by name or YAML file, else a model by name, JSON file or folder with config.json."""
+    """A system or design by name or YAML file, else a model by name, JSON file or folder with
+    config.json."""
     from accel_models.library import list_designs
+    from accel_models.read_system import is_system
     from kernels_ref.errors import UserError
     from sim.report import inventory
+    from sim.report.systems import system_document
 
+    if is_system(name):
+        return system_document(name)
     if name.endswith((".yaml", ".yml")) or name in list_designs():
         return inventory.design_document(name)
     try:

@@ -108,24 +108,6 @@ def test_many_full_blocks_come_near_the_peak(engine: Engine, rate: float) -> Non
 
 
 @pytest.mark.parametrize("engine", ALL)
-@pytest.mark.parametrize("rate", [0.5, 1.0, 2.0])
-def test_arrays_give_what_scalars_give(engine: Engine, rate: float) -> None:
-    sizes = np.array([1, 7, 8, 65])
-    m, n, k = sizes[:, None, None], sizes[None, :, None], sizes[None, None, :]
-    together = engine.service(MatmulTile(m, n, k, rate, 4))
-    words = engine.operand_words(MatmulTile(m, n, k, rate, 4))
-    shape = (len(sizes),) * 3
-    for at in product(range(len(sizes)), repeat=3):
-        tile = MatmulTile(*(int(sizes[i]) for i in at), rate, 4)
-        one = engine.service(tile)
-        assert np.broadcast_to(together.latency, shape)[at] == pytest.approx(one.latency, rel=1e-12)
-        assert np.broadcast_to(together.interval, shape)[at] == pytest.approx(
-            one.interval, rel=1e-12
-        )
-        assert np.broadcast_to(words.weight, shape)[at] == engine.operand_words(tile).weight
-
-
-@pytest.mark.parametrize("engine", ALL)
 @settings(max_examples=25, deadline=None)
 @given(tile=TILES)
 def test_every_operand_crosses_the_boundary_at_least_once(engine: Engine, tile: MatmulTile) -> None:

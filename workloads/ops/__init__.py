@@ -2,6 +2,7 @@
 `mappers/cost_rules.py`; an op without a cost rule is an error, never free."""
 
 from workloads.ops.attention import Attention
+from workloads.ops.collective import Collective
 from workloads.ops.einsum import Einsum
 from workloads.ops.memory import Gather, Move
 from workloads.ops.vector import Vector
@@ -12,6 +13,7 @@ OPS: dict[str, type] = {
     "vector": Vector,
     "gather": Gather,
     "move": Move,
+    "collective": Collective,
 }
 
-__all__ = ["OPS", "Attention", "Einsum", "Gather", "Move", "Vector"]
+__all__ = ["OPS", "Attention", "Collective", "Einsum", "Gather", "Move", "Vector"]

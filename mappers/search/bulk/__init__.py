@@ -1,0 +1,1 @@
+"""The search's compiled parts. Everything here is numba: plain arrays in, plain arrays out."""

@@ -1,0 +1,136 @@
+"""Branch and bound, compiled: sets of chains are halved until one mapping is left or nothing can be
+gained.
+
+An open entry is a template and a node of each rank's tree. Its bound is no more than the cost of any
+mapping in it. An entry is dropped if it cannot be legal or its bound does not beat the best mapping
+found. Entries wait on a stack, the better half of a split on top, so that good mappings come early
+and memory stays small. The arrays beside those of `layout`:
+
+    stack, bounds  open entries, and the first and second key of each
+    state          entries waiting, bounds made, mappings costed, roots whose bound is known
+    choice, keys   the best mapping's template and chains, and its first and second key
+    limits         share by which the best may be missed, most latency, most bytes held
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels_ref.compiled import compiled
+from mappers.search.bulk.costing import cost_of
+from mappers.search.bulk.layout import LEAF, LEFT, SIZE
+
+WAITING, BOUNDS, COSTED, ROOTED = range(4)
+LATENCY, ENERGY, EDP = range(3)
+GAP, MOST_LATENCY, MOST_BYTES = range(3)
+SAME = 1e-9  # keys closer than this share of them count as equal: sums differ in their last digits
+
+
+@compiled(borrowing=True)
+def improve(
+    I: Any, X: Any, templates: Any, F: Any, K: Any, objective: Any, limits: Any, most: Any,
+    stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, out: Any,
+) -> None:  # fmt: skip
+    """Bounds the entries that have no bound yet, the first ones; or else works on the stack until it is
+    empty, `most` bounds have been made, or it needs more room."""
+    ranks = stack.shape[1] - 1
+    stop = state[BOUNDS] + most
+    while state[WAITING] > 0 and state[BOUNDS] < stop and state[WAITING] + 2 < len(stack):
+        rooting = state[ROOTED] < state[WAITING]
+        place = state[ROOTED] if rooting else state[WAITING] - 1
+        template = stack[place, 0]
+        for r in range(ranks):
+            at[r] = stack[place, 1 + r]
+        if rooting:
+            state[ROOTED] += 1
+        else:
+            state[WAITING] = state[ROOTED] = place
+            if _beaten(bounds[place, 0], bounds[place, 1], keys, limits):
+                continue
+        split = _largest(K, at)
+        node = at[split]
+        for part in range(1 if rooting else 2):
+            if not rooting:
+                at[split] = K[node, LEFT + part]
+            at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
+            state[BOUNDS] += 1
+            legal = cost_of(I, X, templates[template], F, K, at, out)
+            legal = legal and out[0] <= limits[MOST_LATENCY] and out[2] <= limits[MOST_BYTES]
+            first, second = _keys(out, objective)
+            if legal and at[ranks]:
+                _take(K, template, at, first, second, choice, keys, limits)
+                state[COSTED] += 1
+            legal = legal and not at[ranks] and not _beaten(first, second, keys, limits)
+            if rooting:
+                bounds[place, 0] = first if legal else np.inf
+                bounds[place, 1] = second
+            elif legal:
+                _push(stack, bounds, state, template, at, first, second, place)
+        if rooting and state[ROOTED] == state[WAITING]:
+            return
+
+
+@compiled(inner=True, borrowing=True)
+def _keys(out: Any, objective: Any) -> Any:
+    """(first, second) of a cost under the objective: the second breaks ties."""
+    if objective == LATENCY:
+        return out[0], out[1]
+    if objective == ENERGY:
+        return out[1], out[0]
+    return out[0] * out[1], out[0]
+
+
+@compiled(inner=True, borrowing=True)
+def _largest(K: Any, at: Any) -> Any:
+    """The rank with the largest set."""
+    split, size = 0, 0
+    for r in range(len(at) - 1):
+        if K[at[r], SIZE] > size:
+            split, size = r, K[at[r], SIZE]
+    return split
+
+
+@compiled(inner=True, borrowing=True)
+def _beaten(first: Any, second: Any, keys: Any, limits: Any) -> Any:
+    """Can nothing with these bounds be better than the best found?"""
+    near = max(SAME, limits[GAP])
+    if first > keys[0] * (1.0 + SAME):
+        return True
+    return first >= keys[0] * (1.0 - near) and second >= keys[1] * (1.0 - near)
+
+
+@compiled(inner=True, borrowing=True)
+def _take(
+    K: Any, template: Any, at: Any, first: Any, second: Any, choice: Any, keys: Any, limits: Any
+) -> None:
+    """A mapping's cost: is it the best so far?"""
+    near = max(SAME, limits[GAP])
+    lower = first < keys[0] * (1.0 - near) or keys[0] == np.inf
+    if lower or (first <= keys[0] * (1.0 + SAME) and second < keys[1] * (1.0 - SAME)):
+        keys[0], keys[1] = min(first, keys[0]), second
+        choice[0] = template
+        for r in range(len(at) - 1):
+            choice[1 + r] = K[at[r], LEAF]
+
+
+@compiled(inner=True, borrowing=True)
+def _push(
+    stack: Any, bounds: Any, state: Any, template: Any, at: Any, first: Any, second: Any, base: Any
+) -> None:
+    """Onto the stack; of two from the same entry, the one with the lower bound lies on top."""
+    top = state[WAITING]
+    if top > base:
+        lower = bounds[base, 0] < first or (bounds[base, 0] == first and bounds[base, 1] < second)
+        if lower:
+            for j in range(stack.shape[1]):
+                stack[top, j] = stack[base, j]
+            bounds[top, 0], bounds[top, 1] = bounds[base, 0], bounds[base, 1]
+            top = base
+    stack[top, 0] = template
+    for r in range(len(at) - 1):
+        stack[top, 1 + r] = at[r]
+    bounds[top, 0], bounds[top, 1] = first, second
+    state[WAITING] += 1
+    state[ROOTED] = state[WAITING]

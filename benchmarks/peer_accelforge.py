@@ -1,6 +1,6 @@
 """Run by AccelForge's own Python: search or evaluate a mapping, and print the result as JSON.
 
-    PYTHON peer_accelforge.py search|evaluate OBJECTIVE FILE...
+PYTHON peer_accelforge.py search|evaluate OBJECTIVE FILE...
 """
 
 import json

@@ -2,80 +2,71 @@
 
 from __future__ import annotations
 
-from accel_models.path import ENGINE, Path
+from accel_models.path import Path
 from mappers.mapping import Mapping
 from mappers.problem import Contraction
 from mappers.reuse import Nest
 from sim.importers.imported import Imported
 
 
-def accelforge_nodes(found: Imported, mapping: Mapping, problem: Contraction, path: Path) -> list[str]:
-    """Nodes of AccelForge's mapping, outermost first.
+Node = tuple[str, str, str, int]  # kind, rank or operand, memory (of a loop in space: it), trips
+
+
+def accelforge_nodes(
+    found: Imported, mapping: Mapping, problem: Contraction, path: Path
+) -> list[str]:
+    """Nodes of AccelForge's mapping, outermost first; factors must be perfect.
 
     A tensor that a loop does not concern stays in ours while the loop runs, if it is among the
-    innermost; there its storage node must lie outside of it.
+    innermost; there its storage node must lie outside of it, and loops in space further out still.
     """
+    nest = Nest(mapping, path, problem)
+    nodes: list[Node] = [("keep", operand, path.levels[0].name, 1) for operand in problem.dims]
+    for i, level in enumerate(mapping.levels[1:], start=1):
+        spread = [("space", r, level.level, n) for r, n in level.spatial.items() if n > 1]
+        at = max(n for n, node in enumerate(nodes) if node[0] == "keep") + 1
+        nodes[at:at] = spread
+        nodes += [("time", r, "", nest.trips(i, r)) for r in level.order if nest.trips(i, r) > 1]
+        for operand in level.keeps:
+            at = _outside(nodes, problem.ranks_of(operand), level.level)
+            nodes.insert(at, ("keep", operand, level.level, 1))
+    last = mapping.levels[-1].tile
+    nodes += [("time", rank, "", size) for rank, size in last.items() if size > 1]
+    return _written(nodes, found, problem)
+
+
+def _outside(nodes: list[Node], relevant: frozenset[str], memory: str) -> int:
+    """Where a tensor is taken in: outside of the innermost loops that do not concern it."""
+    at = best = len(nodes)
+    while True:
+        kind, name, of, _ = nodes[at - 1]
+        if kind == "time" and name not in relevant:
+            best = at - 1
+        elif kind != "keep" or of != memory:
+            return best
+        at -= 1
+
+
+def _written(nodes: list[Node], found: Imported, problem: Contraction) -> list[str]:
+    """The nodes in AccelForge's words."""
     work = found.workloads[0]
     tensors = {operand: tensor for tensor, operand in work.tensors.items()}
-    rank_of = {ours: theirs for theirs, ours in work.names.items()}
-    memories = {ours: theirs for theirs, ours in found.names.items()}
-    nest = Nest(mapping, path, problem)
-    outermost = ", ".join(tensors.values())
-    nodes = [f"!Storage {{tensors: [{outermost}], component: {memories[path.levels[0].name]}}}"]
-    for i, level in enumerate(mapping.levels[1:], start=1):
-        nodes += _level(nest, i, rank_of, _spread(found, level.level))
-        if level.level == ENGINE:
-            nodes += [
-                f"!Temporal {{rank_variable: {rank_of[rank]}, tile_shape: 1}}"
-                for rank in work.ranks
-                if level.tile[rank] > 1
-            ]
+    theirs = {ours: name for name, ours in work.names.items()}
+    memories = {ours: name for name, ours in found.names.items()}
+    axes = {s.name: s.fan_out.axes[0].name for s in found.machine.stores if s.fan_out.axes}
+    size, lines = dict(problem.extents), []
+    for kind, name, memory, trips in nodes:
+        if kind == "keep":
+            lines.append(f"!Storage {{tensors: [{tensors[name]}], component: {memories[memory]}}}")
             continue
-        for operand in level.keeps:
-            node = f"!Storage {{tensors: [{tensors[operand]}], component: {memories[level.level]}}}"
-            relevant = {rank_of[r] for r in problem.ranks_of(operand) if r in rank_of}
-            nodes.insert(_outside(nodes, relevant), node)
-    compute = found.machine.macs.name
-    return [*nodes, f"!Compute {{einsum: {work.name}, component: {compute}}}"]
-
-
-def _spread(found: Imported, level: str) -> tuple[str, str]:
-    """(axis, the node that has it) of a level's fan-out; the benchmark's machines have one each."""
-    for store in found.machine.stores:
-        if found.names[store.name] == level and store.fan_out.axes:
-            return store.fan_out.axes[0].name, store.name
-    return "", ""
-
-
-def _level(nest: Nest, i: int, rank_of: dict[str, str], spread: tuple[str, str]) -> list[str]:
-    """The loops of one level, in time and in space."""
-    level, nodes = nest.mapping.levels[i], []
-    for rank in level.order:
-        if nest.trips(i, rank) > 1:
-            step = level.tile[rank] * level.spatial[rank]
-            nodes.append(f"!Temporal {{rank_variable: {rank_of[rank]}, tile_shape: {step}}}")
-    for rank, count in level.spatial.items():
-        if count > 1:
-            nodes.append(
-                f"!Spatial {{rank_variable: {rank_of[rank]}, tile_shape: {level.tile[rank]}, "
-                f"name: {spread[0]}, component: {spread[1]}}}"
-            )
-    return nodes
-
-
-def _outside(nodes: list[str], relevant: set[str]) -> int:
-    """Where a tensor's storage node goes: outside of the innermost loops that do not concern it."""
-    at = len(nodes)
-    while nodes[at - 1].startswith(("!Temporal", "!Storage")):
-        node = nodes[at - 1]
-        if node.startswith("!Storage") and not nodes[at - 2].startswith("!Temporal"):
-            break
-        if node.startswith("!Temporal") and node.split("rank_variable: ")[1].split(",")[0] in relevant:
-            break
-        at -= 1
-    while at > 1 and nodes[at - 1].startswith("!Storage"):
-        break
-    return at
+        size[name] //= trips
+        loop = f"rank_variable: {theirs[name]}, tile_shape: {size[name]}"
+        if kind == "time":
+            lines.append(f"!Temporal {{{loop}}}")
+        else:
+            where = memories[memory]
+            lines.append(f"!Spatial {{{loop}, name: {axes[where]}, component: {where}}}")
+    return [*lines, f"!Compute {{einsum: {work.name}, component: {found.machine.macs.name}}}"]
 
 
 def zigzag_entry(found: Imported, mapping: Mapping, problem: Contraction, path: Path) -> str:

@@ -1,6 +1,6 @@
 """Run by SCALE-Sim's own Python: simulate one matrix multiplication, and print the result as JSON.
 
-    PYTHON peer_scalesim.py CONFIG TOPOLOGY LAYOUT
+PYTHON peer_scalesim.py CONFIG TOPOLOGY LAYOUT
 """
 
 import contextlib
@@ -32,7 +32,9 @@ def main() -> None:
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
         (report,) = Path(folder).glob("*/COMPUTE_REPORT.csv")
         (row,) = csv.DictReader(report.read_text().splitlines(), skipinitialspace=True)
-    print("\n" + json.dumps({"cycles": int(row["Total Cycles"]), "seconds": seconds, "cpu_s": cpu_s}))
+    print(
+        "\n" + json.dumps({"cycles": int(row["Total Cycles"]), "seconds": seconds, "cpu_s": cpu_s})
+    )
 
 
 if __name__ == "__main__":

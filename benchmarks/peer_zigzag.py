@@ -1,5 +1,5 @@
-"""Run by ZigZag's own Python: search for a mapping (or evaluate the one that the mapping file orders),
-and print the result as JSON.
+"""Run by ZigZag's own Python: search for a mapping, or evaluate the one that the mapping file
+orders, and print the result as JSON.
 
     PYTHON peer_zigzag.py OBJECTIVE HARDWARE MAPPING WORKLOAD
 """

@@ -30,6 +30,8 @@ LARGER = {
     "kernels_ref/kernels.py": "a table: an entry a kernel",
     "sim/cli/show.py:show": "an option of the command is an argument with its help",
     "sim/cli/show.py:show()": "an option of the command is an argument",
+    "sim/cli/map.py:map_to": "an option of the command is an argument with its help",
+    "sim/cli/map.py:map_to()": "an option of the command is an argument",
     "sim/cli/verify.py:verify": "an option of the command is an argument with its help",
     "sim/cli/verify.py:verify()": "an option of the command is an argument",
     "sim/api.py:simulate()": "the command's options as keywords, one to one",

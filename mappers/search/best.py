@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from mappers.search.found import OBJECTIVES, Found, Limits
 from mappers.search.space import Space, space_of
 
 CODES = tuple(OBJECTIVES)
-CHUNK = 200_000  # bounds between looks at the clock
+CHUNK = 100_000  # bounds between looks at the clock
 
 
 def best_mapping(
@@ -74,10 +75,10 @@ class _Search:
 
     def run(self) -> None:
         """Powers of two first, then everything."""
-        if not any(rank.menus != ((),) * len(rank.menus) for rank in self.space.ranks.values()):
-            self._stage(coarse=True)
+        self._stage(coarse=True)
+        self.lower = np.inf
         self._stage(coarse=False)
-        self.done = True
+        self.done = not np.isfinite(self.lower)
 
     def found(self) -> Found | None:
         """What is known now."""
@@ -85,43 +86,57 @@ class _Search:
             return None
         mapping = assemble(self.space, *self.chosen)
         cost = matmul_cost(self.space.problem, mapping, self.space.path)
-        value = float(self.keys[0])
-        gap = 0.0 if self.done else max(0.0, 1.0 - self.lower / value)
+        gap = self.limits.gap
+        if not self.done:
+            gap = max(gap, 1.0 - self.lower / float(self.keys[0]))
         seconds = time.perf_counter() - self.started
         return Found(
             mapping, cost, self.total, self.evaluated, seconds, gap, interrupted=self.interrupted
         )
 
     def _stage(self, coarse: bool) -> None:
-        from mappers.search.bulk import branch
-
         grown = [self._grow(r, coarse) for r in range(len(self.names))]
         if any(chains is None for chains in grown):
             return
         F, K, roots = _trees(grown)
-        templates = len(self.templates)
-        stack = np.empty((templates + 4096, 1 + len(roots)), dtype=np.int64)
-        stack[:templates, 0], stack[:templates, 1:] = np.arange(templates), roots
-        bounds = np.zeros((len(stack), 2))
-        state = np.array([templates, 0, 0, 0], dtype=np.int64)
-        self.total = templates
-        for chains in grown:
-            self.total *= len(chains.tiles)
-        code = CODES.index(self.objective)
-        at = np.zeros(len(roots) + 1, dtype=np.int64)
-        problem = (self.I, self.X, self.templates, F, K, code, self.bars)
-        while state[branch.WAITING]:
+        self.total = len(self.templates) * prod(chains.total for chains in grown)
+        opened = _Opened(len(self.templates), roots)
+        try:
+            self._work_on(opened, (F, K), grown)
+        finally:
+            self.lower = min(self.lower, opened.least_bound())
+            self.evaluated += opened.costed
+            self.bounds += opened.made
+
+    def _work_on(self, opened: _Opened, trees: tuple[Any, Any], grown: list[_Grown]) -> None:
+        """Bounds the roots, then branches until nothing is open or the budget is spent."""
+        from mappers.search.bulk.branch import improve
+
+        problem = (self.I, self.X, self.templates, *trees, CODES.index(self.objective), self.bars)
+        ranks = len(self.names)
+        scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), self.out
+        best = (self.choice, self.keys, *scratch)
+        most = CHUNK
+        while opened.waiting:
             self.choice[0] = -1
-            rooting = state[branch.ROOTED] < state[branch.WAITING]
-            branch.improve(
-                *problem, CHUNK, stack, bounds, state, self.choice, self.keys, at, self.out
-            )
+            rooting = opened.rooting
+            improve(*problem, most, *opened.arrays(), *best)
             if rooting:
-                order = np.argsort(-bounds[:templates, 0], kind="stable")
-                stack[:templates], bounds[:templates] = stack[order], bounds[order]
+                opened.sort()
             self._take(grown)
-        self.evaluated += int(state[branch.COSTED])
-        self.bounds += int(state[branch.BOUNDS])
+            if self.chosen is not None:
+                most = min(CHUNK, self._left(opened.made))
+                if most <= 0:
+                    return
+
+    def _left(self, bounds: int) -> int:
+        """Bounds that may still be made; the clock allows a chunk or nothing."""
+        limits = self.limits
+        if limits.seconds is not None and time.perf_counter() - self.started > limits.seconds:
+            return 0
+        if limits.evaluations is None:
+            return CHUNK
+        return limits.evaluations - self.bounds - bounds
 
     def _take(self, grown: list[Any]) -> None:
         if self.choice[0] < 0:
@@ -144,16 +159,16 @@ class _Search:
         free = all(not menu for menu in space.menus) and set(space.multiples) == {1}
         every = not free or bool(self.I[at.PERFECT])
         engine = tiles[: bulk.engine_tiles(self.I, self.X, r, space.granule, tiles, every)]
-        if coarse:
+        if coarse and free:
             engine = _coarse(self._block(r), extent)
-        tile, split = _extended(self.I, self.X, r, encode_choices(space), engine)
+        tile, split = _extended(self.I, self.X, r, encode_choices(space, coarse), engine)
         width = at.N_MERGED if self.I[at.MERGING] else at.N_FEATURES
         F, K = np.empty((len(tile) + 1, width)), np.empty((len(tile) + 1, at.N_BITS), np.int64)
         n = bulk.fill_features(self.I, self.X, r, tile, split, self._most_cycles(r), F, K)
         if n == 0:
             return None
-        order = np.argsort(bulk.sort_key(self.I, F, K, n))
-        return _Grown(tile[:n], split[:n], F[:n], K[:n], order)
+        order = np.argsort(bulk.sort_key(self.I, self.X, F, K, n))
+        return _Grown(tile[:n], split[:n], F[:n], K[:n], order, len(tile))
 
     def _block(self, r: int) -> int:
         from mappers.search.bulk import layout as at
@@ -186,13 +201,59 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Grown:
-    """A rank's chains: tiles and splits by level, features and bits, and the order of its tree."""
+    """A rank's chains: tiles and splits by level, features and bits, the order of its tree; `total`
+    with those that were left out as too slow."""
 
     tiles: np.ndarray
     splits: np.ndarray
     F: np.ndarray
     K: np.ndarray
     order: np.ndarray
+    total: int
+
+
+class _Opened:
+    """Open entries of a stage, as `mappers.search.bulk.branch` keeps them."""
+
+    def __init__(self, templates: int, roots: np.ndarray) -> None:
+        self.stack = np.empty((templates + 4096, len(roots)), dtype=np.int64)
+        self.stack[:templates, 0], self.stack[:templates, 1:] = np.arange(templates), roots[:-1]
+        self.bounds = np.zeros((len(self.stack), 2))
+        self.state = np.array([templates, 0, 0, 0], dtype=np.int64)
+
+    @property
+    def waiting(self) -> int:
+        return int(self.state[0])
+
+    @property
+    def made(self) -> int:
+        return int(self.state[1])
+
+    @property
+    def costed(self) -> int:
+        return int(self.state[2])
+
+    @property
+    def rooting(self) -> bool:
+        """Are there entries whose bound is not known?"""
+        return bool(self.state[3] < self.state[0])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Stack, bounds and state, with room for more."""
+        if len(self.stack) < self.waiting + 4:
+            self.stack = np.concatenate([self.stack, np.empty_like(self.stack)])
+            self.bounds = np.concatenate([self.bounds, np.zeros_like(self.bounds)])
+        return self.stack, self.bounds, self.state
+
+    def sort(self) -> None:
+        """The lowest bound on top."""
+        order = np.argsort(-self.bounds[: self.waiting, 0], kind="stable")
+        self.stack[: len(order)] = self.stack[order]
+        self.bounds[: len(order)] = self.bounds[order]
+
+    def least_bound(self) -> float:
+        """Nothing open can be better than this."""
+        return float(self.bounds[: self.waiting, 0].min(initial=np.inf))
 
 
 def _extended(
@@ -237,4 +298,4 @@ def _trees(grown: list[_Grown]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for chains in grown:
         roots.append(start)
         start = plant(chains.F, chains.K, chains.order, start, F, K)
-    return F, K, np.array(roots, dtype=np.int64)
+    return F, K, np.array([*roots, 0], dtype=np.int64)

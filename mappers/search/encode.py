@@ -49,7 +49,7 @@ def encode_templates(space: Space) -> np.ndarray:
     return np.array(rows, dtype=np.int64).reshape(len(rows), -1)
 
 
-def encode_choices(rank: RankSpace) -> Choices:
+def encode_choices(rank: RankSpace, doubling: bool) -> Choices:
     """What a rank may choose."""
     widest = max(1, *(len(menu) for menu in rank.menus))
     menus = np.zeros((len(rank.menus), widest), dtype=np.int64)
@@ -63,6 +63,7 @@ def encode_choices(rank: RankSpace) -> Choices:
         np.array(rank.most, dtype=np.int64),
         np.array(rank.axes),
         np.array(rank.largest, dtype=np.float64),
+        doubling,
     )
 
 

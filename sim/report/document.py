@@ -125,7 +125,7 @@ def run_document(run: Run) -> RunDocument:
     ]
     document["warnings"] = list(run.warnings)
     document["ops"] = [_op(op) for op in run.ops]
-    return _rounded(document)
+    return rounded(document)
 
 
 def _band(trust: Trust) -> list[float]:
@@ -144,11 +144,12 @@ def _op(op: OpRun) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Plain values with their floats at 9 significant digits."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
+        return {k: rounded(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_rounded(v) for v in value]
+        return [rounded(v) for v in value]
     return value

@@ -1,7 +1,7 @@
 """A Run as one HTML file that needs no network: key figures, roofline, breakdowns, every op.
 
-Figures are plotly JSON (sim/report/figures.py) drawn by the plotly.js that the page carries; the
-page's policy forbids it to load anything. All names from outside are escaped.
+The frame and its parts are sim/report/page.py's, the figures sim/report/figures.py's. All names
+from outside are escaped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.report import figures
-from sim.report.page_style import CSS, POLICY, SCRIPT
+from sim.report.page import chip, figure, meter, page, section, table, tile
 from sim.report.quantities import binary, percent, si
 from sim.run import OpRun, Run, Trust
 
@@ -30,19 +30,9 @@ def write_html(run: Run, path: Path) -> None:
 
 def html_document(run: Run) -> str:
     """The whole page."""
-    from plotly.offline import get_plotlyjs  # slow to import, needed only here
-
-    title = escape(f"{run.workload} {run.phase} on {run.design}")
     sections = (_header, _trust, _roofline, _latency, _energy, _traffic, _ops)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title} - Tileloom</title><style>{CSS}</style></head><body>\n"
-        + "\n".join(section(run) for section in sections)
-        + "<noscript><p>The figures need JavaScript; the tables do not.</p></noscript>\n"
-        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
-    )
+    title = f"{run.workload} {run.phase} on {run.design}"
+    return page(title, "\n".join(section_of(run) for section_of in sections))
 
 
 def _header(run: Run) -> str:
@@ -54,12 +44,8 @@ def _header(run: Run) -> str:
         f"<div><b>{escape(run.phase)}</b>, {span}</div>"
         f'<div class="soft">{escape(about)}; design {escape(run.design)}</div></header>'
         + (f'<div class="warning" role="alert"><b>Warning</b>{warnings}</div>' if warnings else "")
-        + f'<dl class="tiles">{"".join(_tile(*tile) for tile in _key_figures(run))}</dl>'
+        + f'<dl class="tiles">{"".join(tile(*each) for each in _key_figures(run))}</dl>'
     )
-
-
-def _tile(name: str, value: str, note: str = "") -> str:
-    return f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{escape(note)}</small></dd></div>'
 
 
 def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
@@ -84,32 +70,19 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
         yield "Cost", f"{per_million:.3g} USD", "per million tokens, at the price per hour"
 
 
-def _section(title: str, caption: str, body: str) -> str:
-    return f'<section><h2>{title}</h2><p class="soft">{caption}</p>{body}</section>'
-
-
-def _figure(figure: figures.Figure, label: str) -> str:
-    data = json.dumps(figure, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    height = f'style="height:{figure["layout"]["height"]}px"'
-    return (
-        f'<div class="figure" role="img" aria-label="{escape(label)}" {height}></div>'
-        f'<script type="application/json">{data}</script>'
-    )
-
-
 def _trust(run: Run) -> str:
     totals = {"latency": (run.latency_trust, "s"), "energy": (run.energy_trust, "J")}
     rows = "".join(_trust_row(name, trust, unit) for name, (trust, unit) in totals.items())
     if run.area_trust:
         rows += _trust_row("area", run.area_trust, "mm²")
-    legend = "".join(f"<span>{_chip(color)}{kind}</span>" for kind, color in KIND_COLORS.items())
+    legend = "".join(f"<span>{chip(color)}{kind}</span>" for kind, color in KIND_COLORS.items())
     caption = (
         "What the totals rest on: the share of each that stands on a kind of number, by the least "
         "trusted number involved. The band is the uncertainty of those numbers alone; errors of "
         "the model's formulas come on top."
     )
     body = f'<div class="trust">{rows}</div><p class="legend soft">{legend}</p>'
-    return _section("How far to trust these figures", caption, body)
+    return section("How far to trust these figures", caption, body)
 
 
 def _trust_row(name: str, trust: Trust, unit: str) -> str:
@@ -143,8 +116,8 @@ def _roofline(run: Run) -> str:
         "outermost memory's bandwidth and the peak of the multipliers; dotted: memories nearer by, "
         "the limit if the same bytes came from there. A request's decode ops are diamonds."
     )
-    figure = _figure(figures.roofline(run), "roofline") if drawn else ""
-    return _section("Roofline: how close ops come to the machine's limits", caption, figure + aside)
+    plot = figure(figures.roofline(run), "roofline") if drawn else ""
+    return section("Roofline: how close ops come to the machine's limits", caption, plot + aside)
 
 
 def _latency(run: Run) -> str:
@@ -156,11 +129,11 @@ def _latency(run: Run) -> str:
     caption = "Each op's latency by the resource waited for, in order of execution."
     colors, whole = figures.resource_colors(run), run.latency_s
     rows = [
-        [_name(x.resource, colors), _meter(x.exposed_s / whole, colors[x.resource]),
+        [_name(x.resource, colors), meter(x.exposed_s / whole, colors[x.resource]),
          si(x.exposed_s, "s"), percent(x.exposed_s / whole), percent(x.saves_s / whole)]
         for x in run.limits
     ]  # fmt: skip
-    table = "<h3>What each resource costs</h3>" + _table(
+    rows_table = "<h3>What each resource costs</h3>" + table(
         ["waited for", "", "time", "share", "saves"], rows, numbers=(2, 3, 4)
     )
     note = (
@@ -168,8 +141,8 @@ def _latency(run: Run) -> str:
         "resource then takes over.</p>"
     )
     panels = _panels(run, lambda op: op.exposed_s, "s")
-    return _section(
-        title, caption, f'<div class="split"><div>{panels}</div><div>{table}{note}</div></div>'
+    return section(
+        title, caption, f'<div class="split"><div>{panels}</div><div>{rows_table}{note}</div></div>'
     )
 
 
@@ -179,7 +152,7 @@ def _panels(run: Run, parts: figures.Parts, unit: str) -> str:
     for phase, ops in phases.items():
         total = si(sum(figures.totals(ops, parts).values()), unit)
         body += f"<h3>{escape(phase)}: {total}</h3>" if len(phases) > 1 else ""
-        body += _figure(figures.bars(ops, parts, unit, colors), f"{phase}: {total} by op")
+        body += figure(figures.bars(ops, parts, unit, colors), f"{phase}: {total} by op")
     return body
 
 
@@ -193,15 +166,15 @@ def _energy(run: Run) -> str:
     )
     caption = "Each op's energy by memory level and engine; static is the power of an idle chip."
     rows = [
-        [_name(name, colors), _meter(j / whole, colors[name]), si(j, "J"), percent(j / whole)]
+        [_name(name, colors), meter(j / whole, colors[name]), si(j, "J"), percent(j / whole)]
         for name, j in ranked
     ]
-    table = "<h3>What each part spends</h3>" + _table(
+    rows_table = "<h3>What each part spends</h3>" + table(
         ["spent in", "", "energy", "share"], rows, (2, 3)
     )
     panels = _panels(run, lambda op: op.energy_by_j, "J")
-    return _section(
-        title, caption, f'<div class="split"><div>{panels}</div><div>{table}</div></div>'
+    return section(
+        title, caption, f'<div class="split"><div>{panels}</div><div>{rows_table}</div></div>'
     )
 
 
@@ -210,8 +183,8 @@ def _traffic(run: Run) -> str:
         "All bytes read and written at each level, outermost first, by operand; hatched is written."
         " The bars are shares of the level's bytes: nearer levels move far more of them."
     )
-    return _section(
-        "What moves through each memory", caption, _figure(figures.traffic(run), "traffic")
+    return section(
+        "What moves through each memory", caption, figure(figures.traffic(run), "traffic")
     )
 
 
@@ -221,7 +194,7 @@ def _ops(run: Run) -> str:
     colors = figures.resource_colors(run)
     rows = [_op_row(op, run, colors) for op in run.ops]
     caption = "In order of execution; utilization is of the op's cores' peak, energy the total."
-    return _section("Every op", caption, _table(head, rows, numbers=(2, 3, 4, 5, 8, 9)))
+    return section("Every op", caption, table(head, rows, numbers=(2, 3, 4, 5, 8, 9)))
 
 
 def _op_row(op: OpRun, run: Run, colors: dict[str, str]) -> list[str]:
@@ -249,25 +222,6 @@ def _mapping(mapping: Any) -> str:
     return escape("\n".join(json.dumps(x, default=str).strip("{}").replace('"', "") for x in lines))
 
 
-def _table(head: list[str], rows: list[list[str]], numbers: tuple[int, ...]) -> str:
-    """Cells are HTML; columns in `numbers` are aligned right."""
-
-    def cells(tag: str, row: list[str]) -> str:
-        kind = [' class="n"' if at in numbers else "" for at in range(len(row))]
-        return "".join(f"<{tag}{k}>{cell}</{tag}>" for k, cell in zip(kind, row, strict=True))
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{cells("th", head)}</tr>{body}</table></div>'
-
-
-def _chip(color: str) -> str:
-    return f'<i class="chip" style="background:{color}"></i>'
-
-
 def _name(resource: str, colors: dict[str, str]) -> str:
-    chip = _chip(colors.get(resource, figures.GREY))
-    return f'<span class="name">{chip}{escape(resource)}</span>'
-
-
-def _meter(share: float, color: str) -> str:
-    return f'<div class="meter"><b style="width:{100 * share:.2f}%;background:{color}"></b></div>'
+    square = chip(colors.get(resource, figures.GREY))
+    return f'<span class="name">{square}{escape(resource)}</span>'

@@ -14,7 +14,7 @@ from mappers.cost import exposed_by_resource
 from mappers.legality import occupancy
 from mappers.mapping_file import mapping_values
 from sim.map_api import Mapped
-from sim.report.document import OperandBytes, _rounded
+from sim.report.document import OperandBytes, rounded
 
 SCHEMA_VERSION = 1
 
@@ -81,7 +81,7 @@ def map_document(mapped: Mapped) -> MapDocument:
         "exposed_s": exposed_by_resource(cost),
         "energy_by_j": {name: float(joules) for name, joules in cost.joules.items()},
     }
-    return _rounded(document | _moved(mapped) | _held(mapped) | _search(mapped))
+    return rounded(document | _moved(mapped) | _held(mapped) | _search(mapped))
 
 
 def _moved(mapped: Mapped) -> dict[str, Any]:

@@ -153,10 +153,11 @@ def _space(mapped: Mapped) -> str:
     better = sum(value < here[mapped.objective] for value in values)
     middle = sorted(values)[len(values) // 2] / here[mapped.objective]
     what = {"edp": "energy-delay product"}.get(mapped.objective, mapped.objective)
+    times = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
     caption = (
         f"{len(points)} legal mappings drawn at random (seed {SEED}), not uniformly. "
         f"{better or 'None'} of them {'have' if better > 1 else 'has'} less {what} than {name}; "
-        f"the middle one has {middle:.3g} times as much."
+        f"the middle one has {times} times as much."
     )
     label = f"energy against latency of {len(points)} mappings, and {name}"
     return section("Among other mappings", caption, figure(_scatter(points, here, name), label))

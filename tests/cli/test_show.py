@@ -97,7 +97,7 @@ def test_schemas_are_json_schemas(what: str, run: Any) -> None:
 def test_no_other_schema(run: Any) -> None:
     done = run("schema", "desing")
     assert (done.code, done.out) == (1, "")
-    assert done.err == "no schema of 'desing'; there are design, run and verify\n"
+    assert done.err == "no schema of 'desing'; did you mean 'design'?\n"
 
 
 # processing elements

@@ -31,7 +31,7 @@ SAME = 1e-9  # keys closer than this share of them count as equal: sums differ i
 @compiled(borrowing=True)
 def improve(
     I: Any, X: Any, templates: Any, F: Any, K: Any, objective: Any, limits: Any, most: Any,
-    stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, out: Any,
+    stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, trial: Any, out: Any,
 ) -> None:  # fmt: skip
     """Bounds the entries that have no bound yet, the first ones; or else works on the stack until it is
     empty, `most` bounds have been made, or it needs more room."""
@@ -49,27 +49,58 @@ def improve(
             state[WAITING] = state[ROOTED] = place
             if _beaten(bounds[place, 0], bounds[place, 1], keys, limits):
                 continue
-        split = _largest(K, at)
-        node = at[split]
-        for part in range(1 if rooting else 2):
-            if not rooting:
-                at[split] = K[node, LEFT + part]
+        if rooting or K[at[_largest(K, at)], SIZE] == 1:
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
-            state[BOUNDS] += 1
-            legal = cost_of(I, X, templates[template], F, K, at, out)
-            legal = legal and out[0] <= limits[MOST_LATENCY] and out[2] <= limits[MOST_BYTES]
-            first, second = _keys(out, objective)
-            if legal and at[ranks]:
-                _take(K, template, at, first, second, choice, keys, limits)
-                state[COSTED] += 1
-            legal = legal and not at[ranks] and not _beaten(first, second, keys, limits)
+            _bound(I, X, templates, F, K, template, at, objective, limits, state, choice, keys, out)
             if rooting:
-                bounds[place, 0] = first if legal else np.inf
-                bounds[place, 1] = second
-            elif legal:
-                _push(stack, bounds, state, template, at, first, second, place)
-        if rooting and state[ROOTED] == state[WAITING]:
-            return
+                bounds[place, 0], bounds[place, 1] = out[0], out[1]
+                if state[ROOTED] == state[WAITING]:
+                    return
+            continue
+        chosen, best = 0, -1.0
+        for r in range(ranks):
+            node = at[r]
+            if K[node, SIZE] == 1:
+                continue
+            score = 0.0
+            for half in range(2):
+                at[r] = K[node, LEFT + half]
+                at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
+                _bound(
+                    I, X, templates, F, K, template, at, objective, limits, state, choice, keys, out
+                )
+                trial[r, half, 0], trial[r, half, 1] = out[0], out[1]
+                score += min(out[0], 2.0 * keys[0]) if keys[0] < np.inf else out[0]
+            at[r] = node
+            if score > best:
+                chosen, best = r, score
+            if score == np.inf:
+                break
+        node = at[chosen]
+        for half in range(2):
+            if trial[chosen, half, 0] < np.inf:
+                at[chosen] = K[node, LEFT + half]
+                _push(stack, bounds, state, template, at, trial[chosen, half], place)
+
+
+@compiled(inner=True, borrowing=True)
+def _bound(
+    I: Any, X: Any, templates: Any, F: Any, K: Any, template: Any, at: Any, objective: Any,
+    limits: Any, state: Any, choice: Any, keys: Any, out: Any,
+) -> None:  # fmt: skip
+    """Leaves the keys' bounds in `out`; infinite if nothing in the entry can be legal and better. One
+    chain of every rank is costed at once, and nothing of it is left to do."""
+    state[BOUNDS] += 1
+    legal = cost_of(I, X, templates[template], F, K, at, out)
+    legal = legal and out[0] <= limits[MOST_LATENCY] and out[2] <= limits[MOST_BYTES]
+    first, second = _keys(out, objective)
+    exact = at[len(at) - 1] == 1
+    if legal and exact:
+        _take(K, template, at, first, second, choice, keys, limits)
+        state[COSTED] += 1
+    if not legal or exact or _beaten(first, second, keys, limits):
+        first = np.inf
+    out[0], out[1] = first, second
 
 
 @compiled(inner=True, borrowing=True)
@@ -117,10 +148,10 @@ def _take(
 
 @compiled(inner=True, borrowing=True)
 def _push(
-    stack: Any, bounds: Any, state: Any, template: Any, at: Any, first: Any, second: Any, base: Any
+    stack: Any, bounds: Any, state: Any, template: Any, at: Any, key: Any, base: Any
 ) -> None:
     """Onto the stack; of two from the same entry, the one with the lower bound lies on top."""
-    top = state[WAITING]
+    top, first, second = state[WAITING], key[0], key[1]
     if top > base:
         lower = bounds[base, 0] < first or (bounds[base, 0] == first and bounds[base, 1] < second)
         if lower:

@@ -24,7 +24,7 @@ class Choices(NamedTuple):
     """What a rank may choose. `loops[i]`: may there be loops over level i's tiles inside its parent's;
     `menus[i]`: allowed tiles (zeros at the end), of `menu_sizes[i]`; `multiples[i]`; `most[i]`:
     largest split; `axes`: may it lie on the first, the second axis of the array at the axis level;
-    `largest[i]`: tile that alone fills a memory."""
+    `largest[i]`: tile that alone fills a memory; `doubling`: only powers of two of steps."""
 
     loops: Array
     menus: Array
@@ -33,6 +33,7 @@ class Choices(NamedTuple):
     most: Array
     axes: Array
     largest: Array
+    doubling: Any
 
 
 @compiled
@@ -141,6 +142,8 @@ def _next_size(
         before = outside
     if q >= rounds or (outside == 1 and before == 1):
         return size, 0, take, before
+    if choices.doubling:
+        return size, min(2 * q, rounds), take, before
     if before == outside and I[PERFECT] == 0:
         return size, -(-rounds // (outside - 1)), take, before
     return size, q + 1, take, before
@@ -307,16 +310,23 @@ def _blocks_of(I: Any, X: Any, rank: Any, size: Any) -> Any:
 
 
 @compiled
-def sort_key(I: Any, F: Any, K: Any, n: Any) -> Any:
-    """One number by which neighbors are alike: which loops there are, then tiles from outside in."""
+def sort_key(I: Any, X: Any, F: Any, K: Any, n: Any) -> Any:
+    """One number by which neighbors are alike: splits, then tiles of the cores, of the engine, and of
+    the levels from outside in."""
     key = np.empty(n, np.int64)
-    levels = I[LEVELS]
-    bits = 56 // levels
-    most = (1 << bits) - 1
+    levels, first = I[LEVELS], I[FIRST]
     for j in range(n):
-        code = K[j, TRIPS] >> 1
+        code, room = np.int64(1), 62
         for i in range(1, levels + 1):
-            code = (code << bits) | min(np.int64(F[j, TILES + i]), most)
+            if X[LEVEL + N_LEVEL * i + FAN_OUT] > 1 and room > 48:
+                code = (code << 7) | min(np.int64(F[j, SPLIT + i]), 127)
+                room -= 7
+        for step in range(levels):
+            i = first if step == 0 else (levels if step == 1 else step - 1)
+            bits = min(14, room)
+            if bits > 0 and (step < 2 or (i != first and i != levels)):
+                code = (code << bits) | min(np.int64(F[j, TILES + i]), (1 << bits) - 1)
+                room -= bits
         key[j] = code
     return key
 

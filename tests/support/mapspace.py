@@ -1,0 +1,120 @@
+"""Machines and contractions so small that their whole mapping space can be costed, and mappings
+written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from typing import Any
+
+from hypothesis import strategies as st
+from tiny import ENGINES, FP16, design_dict, engine, memory, parse
+
+from accel_models.path import Path, memory_path
+from mappers.mapping import LevelMapping, Mapping
+from mappers.problem import Contraction, Dim
+
+
+def contraction(path: Path, extents: dict[str, int], **more: Any) -> Contraction:
+    """An fp16 contraction with fp32 sums; a matrix multiplication unless `dims` says otherwise."""
+    return Contraction(extents, path.datapath(FP16, FP16), 2.0, 2.0, 2.0, 4.0, **more)
+
+
+def matmul_on(path: Path, m: int, n: int, k: int, b: int = 1) -> Contraction:
+    """b fp16 multiplications."""
+    return contraction(path, {"b": b, "m": m, "n": n, "k": k})
+
+
+def one(*ranks: str) -> tuple[Dim, ...]:
+    """Dimensions of a rank each."""
+    return tuple(((rank, 1),) for rank in ranks)
+
+
+def conv_dims(stride: int = 1, dilation: int = 1) -> dict[str, tuple[Dim, ...]]:
+    """A convolution of one spatial dimension: rows p * stride + r * dilation of the input."""
+    window: Dim = (("p", stride), ("r", dilation))
+    return {
+        "activation": (*one("b", "c"), window),
+        "weight": one("m", "c", "r"),
+        "output": one("b", "m", "p"),
+    }
+
+
+def conv2d_dims(stride: int = 1) -> dict[str, tuple[Dim, ...]]:
+    """A grouped convolution: g groups, b images, m filters, c channels, p x q outputs, r x s taps."""
+    rows: Dim = (("p", stride), ("r", 1))
+    cols: Dim = (("q", stride), ("s", 1))
+    return {
+        "activation": (*one("g", "b", "c"), rows, cols),
+        "weight": one("g", "m", "c", "r", "s"),
+        "output": one("g", "b", "m", "p", "q"),
+    }
+
+
+def by_hand(problem: Contraction, path: Path, levels: Map[str, Map[str, Any]]) -> Mapping:
+    """A mapping from what each level changes: `tile` (of these ranks; else the parent's, shared out
+    over the split), `split`, `order` (these ranks innermost, in this order), `keeps` (else all)."""
+    tile, rows = dict(problem.extents), []
+    for level in path.levels:
+        said = levels.get(level.name, {})
+        split = dict.fromkeys(tile, 1) | said.get("split", {})
+        tile = {r: -(-tile[r] // split[r]) for r in tile} | said.get("tile", {})
+        inner = tuple(said.get("order", ()))
+        order = (*(rank for rank in tile if rank not in inner), *inner)
+        rows.append(LevelMapping(level.name, tile, split, order, said.get("keeps", level.keeps)))
+    assert set(levels) <= set(path.by_name)
+    return Mapping(tuple(rows))
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Path:
+    """2 to 4 memories of tens to hundreds of bytes; every engine, both dispatches, every option of a
+    level."""
+
+    def pick(*values: Any) -> Any:
+        return draw(st.sampled_from(values))
+
+    speed, grain = pick("4 B/cycle", "32 B/cycle"), pick("1 B", "8 B")
+    chip = {"dram": memory("1 GiB", speed, kind="dram", granularity=grain)}
+    if draw(st.booleans()):
+        chip["l2"] = memory(
+            pick("64 B", "256 B", "2 KiB"),
+            "16 B/cycle",
+            multicast=pick(1, 2),
+            reduction=pick(False, True),
+            buffering=pick("double", "single"),
+            fill_port=pick(False, True),
+            bypass=pick([], ["weight"], ["activation", "output"]),
+        )
+    core = {"l1": memory(pick("64 B", "128 B", "512 B"), "32 B/cycle")}
+    core["l1"]["buffering"] = pick("double", "single", "multi")
+    inside = pick("nothing", "sums", "registers")
+    if inside == "sums":
+        core["l1"]["keeps"] = ["activation", "weight"]
+        core["sums"] = memory("256 B", "16 B/cycle", keeps=["output"])
+    elif inside == "registers":
+        core["regs"] = memory(pick("64 B", "128 B"), "64 B/cycle", kind="regfile", per="engine")
+    core["l1"]["bypass"] = pick([], ["weight"])
+    control = {"launch": "10 ns", "dispatch": pick("static", "dynamic")}
+    matrix = engine(pick(*sorted(ENGINES)), count=pick(1, 2))
+    data = design_dict(chip, core, matrix, pick(1, 2, 3), **control, overlap_engines=pick(True, False))
+    data["cores"]["core"]["mapping"] = {"factors": pick("any", "perfect")}
+    return memory_path(parse(data), "core")
+
+
+@st.composite
+def problems(draw: st.DrawFn, path: Path) -> Contraction:
+    """Matrix multiplications, batches of them, and convolutions with and without overlap."""
+
+    def upto(most: int) -> int:
+        return draw(st.integers(1, most))
+
+    if draw(st.sampled_from(["matmul", "matmul", "conv"])) == "conv":
+        extents = {"b": 1, "m": upto(2), "c": upto(2), "p": upto(3), "r": upto(2)}
+        dims = conv_dims(upto(2), upto(2))
+        more: dict[str, Any] = {"dims": dims, "weight_run": "r"}
+    else:
+        m, n, k = draw(st.permutations([upto(7), upto(4), upto(2)]))
+        extents = {"b": draw(st.sampled_from([1, 1, 2])), "m": m, "n": n, "k": k}
+        more = {"weight_run": draw(st.sampled_from("nk"))}
+    more["epilogue_ops"] = draw(st.sampled_from([{}, {"mul": 10.0}]))
+    return contraction(path, extents, shared_weight=draw(st.booleans()), **more)

@@ -1,4 +1,5 @@
-"""What a machine, or its compiler, lets a mapping do at each level; where nothing is said, all is free.
+"""What a machine, or its compiler, lets a mapping do at each level; where nothing is said, all is
+free.
 
     mapping:
       factors: any
@@ -6,8 +7,8 @@
         smem: {tiles: {m: [64, 128, 256], n: [64, 128, 256], k: [32, 64]}}
         pe:   {axes: {rows: {size: 12, ranks: [r, c]}, cols: {size: 14, ranks: [p, m]}}}
 
-A rule names the level that it is about: a memory, or `engine` for the matrix engines themselves. A rule
-about a rank that a problem does not have says nothing about that problem.
+A rule names the level that it is about: a memory, or `engine` for the matrix engines themselves. A
+rule about a rank that a problem does not have says nothing about that problem.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from accel_models.path import Path as MemoryPath
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from kernels_ref.formats import get_format
-from mappers.matmul import matmul_cost
 from mappers.problem import Contraction
-from mappers.search.exhaustive import exhaustive
+from mappers.search.best import best_mapping
+from mappers.search.found import Limits
 
 DEVICES = {
     "A100-SXM4-80GB": "a100_sxm",
@@ -39,8 +39,10 @@ def predicted_us(path: MemoryPath, m: int, n: int, k: int) -> float:
     problem = Contraction(
         {"b": 1, "m": m, "n": n, "k": k}, path.datapath(bf16, bf16), 2.0, 2.0, 2.0, 4.0
     )
-    *_, best = exhaustive(problem, path, "latency")
-    return float(matmul_cost(problem, best.mapping, path).latency_s) * 1e6
+    best = best_mapping(problem, path, "latency", Limits(gap=0.005, evaluations=60_000))
+    if best is None:
+        raise SystemExit(f"{path.design.name}: nothing fits {m} x {n} x {k}")
+    return best.cost.latency_s * 1e6
 
 
 def main() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from accel_models.path import Path
 from mappers.mapping import Mapping
 from mappers.problem import Contraction
 from mappers.reuse import Nest
 from sim.importers.imported import Imported
-
 
 Node = tuple[str, str, str, int]  # kind, rank or operand, memory (of a loop in space: it), trips
 
@@ -69,9 +70,14 @@ def _written(nodes: list[Node], found: Imported, problem: Contraction) -> list[s
     return [*lines, f"!Compute {{einsum: {work.name}, component: {found.machine.macs.name}}}"]
 
 
-def zigzag_entry(found: Imported, mapping: Mapping, problem: Contraction, path: Path) -> str:
-    """A mapping file of ZigZag's: loops in space by dimension of the array, loops in time innermost
-    first."""
+def zigzag_entries(
+    found: Imported, mapping: Mapping, problem: Contraction, path: Path
+) -> Iterator[str]:
+    """Mapping files of ZigZag's, one for each rank that may be innermost.
+
+    The order of the loops inside an engine's tile makes no difference to us; it does to ZigZag,
+    where a word that is read again at once is not read again.
+    """
     names = {ours: theirs for theirs, ours in found.workloads[0].names.items()}
     nest = Nest(mapping, path, problem)
     loops: list[tuple[str, int]] = []
@@ -82,16 +88,18 @@ def zigzag_entry(found: Imported, mapping: Mapping, problem: Contraction, path: 
             if count > 1:
                 axis = _axis(found, level.level, rank)
                 space.setdefault(axis, []).append(f"{names[rank]}, {count}")
-    loops += [(rank, size) for rank, size in mapping.levels[-1].tile.items() if size > 1]
-    lines = ["- name: default", "  spatial_mapping:"]
-    axes = [axis.name for store in found.machine.stores for axis in store.fan_out.axes]
-    axes += [axis.name for axis in found.machine.macs.fan_out.axes]
-    for axis in axes:
-        unrolled = space.get(axis, [f"{names[next(iter(found.workloads[0].ranks))]}, 1"])
-        lines.append(f"    {axis}: [{', '.join(repr(text) for text in unrolled)}]")
-    lines.append("  temporal_ordering:")
-    lines += [f"  - [{names[rank]}, {size}]" for rank, size in reversed(loops)]
-    return "\n".join([*lines, "  memory_operand_links: {O: O, W: I2, I: I1}", ""])
+    inside = [(rank, size) for rank, size in mapping.levels[-1].tile.items() if size > 1]
+    fan_outs = [*(store.fan_out for store in found.machine.stores), found.machine.macs.fan_out]
+    nothing = [f"{names[next(iter(found.workloads[0].ranks))]}, 1"]
+    for turn in range(max(1, len(inside))):
+        lines = ["- name: default", "  spatial_mapping:"]
+        for axis in (axis.name for fan_out in fan_outs for axis in fan_out.axes):
+            unrolled = ", ".join(repr(text) for text in space.get(axis, nothing))
+            lines.append(f"    {axis}: [{unrolled}]")
+        ordered = [*loops, *inside[turn:], *inside[:turn]]
+        lines.append("  temporal_ordering:")
+        lines += [f"  - [{names[rank]}, {size}]" for rank, size in reversed(ordered)]
+        yield "\n".join([*lines, "  memory_operand_links: {O: O, W: I2, I: I1}", ""])
 
 
 def _axis(found: Imported, level: str, rank: str) -> str:

@@ -34,24 +34,23 @@ from peer_machines import (
     zigzag_machine,
     zigzag_spatial,
 )
-from peer_nests import accelforge_nodes, zigzag_entry
+from peer_nests import accelforge_nodes, zigzag_entries
 
 from accel_models.engines.tile import MatmulTile
 from accel_models.path import Path as MemoryPath
 from accel_models.path import memory_path
-from accel_models.read_design import parse_design
 from kernels_ref.errors import UserError
 from mappers.mapping_file import mapping_on, parse_mapping
 from mappers.matmul import matmul_cost
 from mappers.problem import Contraction
 from mappers.search.best import best_mapping
-from mappers.search.found import Found
+from mappers.search.found import Found, Limits
 from sim.importers import import_files
 from sim.importers.imported import Imported, add_mapping, contraction_of, mapping_yaml
 from sim.importers.zigzag_mapping import Unrolled, shared_out, spread_of
 
 HERE = Path(__file__).parent
-TIMEOUT_S = 900
+TIMEOUT_S, LIMIT_S = 900, 120.0  # of theirs and of each of our searches
 PJ = 1e-12
 
 
@@ -94,19 +93,16 @@ class Peer:
 
 def machine(found: Imported) -> tuple[MemoryPath, Contraction]:
     """The imported machine with perfect factors, as a path, and the problem."""
-    design = dict(found.design)
-    rules = design["cores"]["core"].setdefault("mapping", {})
-    rules["factors"] = "perfect"
-    return memory_path(parse_design(yaml.safe_dump(design), found.name), "core"), contraction_of(
-        found.workloads[0], found
-    )
+    found.design["cores"]["core"].setdefault("mapping", {})["factors"] = "perfect"
+    return memory_path(found.parsed(), "core"), contraction_of(found.workloads[0], found)
 
 
 def searched(problem: Contraction, path: MemoryPath, objective: str) -> tuple[Found, float]:
     """Our optimum, and the seconds of the second search."""
-    best_mapping(problem, path, objective)
+    limits = Limits(seconds=LIMIT_S)
+    best_mapping(problem, path, objective, limits)
     started = time.perf_counter()
-    found = best_mapping(problem, path, objective)
+    found = best_mapping(problem, path, objective, limits)
     if found is None:
         raise UserError("no mapping fits the imported machine")
     return found, time.perf_counter() - started
@@ -136,10 +132,10 @@ def compare(
     result: dict, best: Found, seconds: float, carried: float | None, there: float | None
 ) -> None:
     """The lines of one problem; energies in J."""
-    theirs, cpu = result["seconds"], result["cpu_s"]
+    theirs, cpu, first = result["seconds"], result["cpu_s"], result["cpu_first_s"]
     print(
         f"    {'time':<34} theirs {theirs:>12.2f}  ours {seconds:>12.4f} s   theirs/ours "
-        f"{theirs / seconds:.0f} (of its CPU time {cpu / seconds:.0f}); ours costed "
+        f"{theirs / seconds:.0f} (CPU of theirs: {cpu:.2f} s, at first {first:.2f} s); ours costed "
         f"{best.evaluated} of {best.total:.3g} mappings, gap {best.gap:.2g}"
     )
     row("each under its own model", result["energy"], best.cost.energy_j, "J")
@@ -178,8 +174,9 @@ def zigzag(peer: Peer) -> None:
     """Two and three levels over one multiplier, and zigzag's own tpu_like, energy."""
     shipped = next(peer.python.parents[1].glob("lib/*/site-packages/zigzag/inputs/hardware"))
     cases = [(f"{levels} levels", zigzag_machine(levels), "D1: ['K, 1']") for levels in (2, 3)]
-    tpu = (shipped / "tpu_like.yaml").read_text()
-    cases.append(("tpu_like", tpu, "D1: ['K, 32'], D2: ['C, 32']"))
+    # transfers are rounded up to bandwidth_min there, which ours does not have
+    tpu = (shipped / "tpu_like.yaml").read_text().replace("bandwidth_min: 64", "bandwidth_min: 8")
+    cases.append(("tpu_like, bandwidth_min 8", tpu, "D1: ['K, 32'], D2: ['C, 32']"))
     for name, hardware, unrolled in cases:
         for sizes in SIZES:
             print(f"  {name}, {'x'.join(map(str, sizes))}, energy")
@@ -198,9 +195,12 @@ def zigzag(peer: Peer) -> None:
             result["energy"] *= PJ
             _carry_zigzag(found, result, unrolled)
             carried = carried_over(found, path, problem)
-            ours = peer.file("ours.yaml", zigzag_entry(found, best.mapping, problem, path))
-            there = peer.run("energy", files[0], ours, files[1])
-            compare(result, best, seconds, carried, there["energy"] * PJ if there else None)
+            ours = [
+                peer.run("energy", files[0], peer.file("ours.yaml", entry), files[1])
+                for entry in zigzag_entries(found, best.mapping, problem, path)
+            ]
+            there = min((run["energy"] * PJ for run in ours if run), default=None)
+            compare(result, best, seconds, carried, there)
 
 
 def _carry_zigzag(found: Imported, result: dict, unrolled: str) -> None:

@@ -15,6 +15,7 @@ from accel_models.engines.pe import Datapath
 from accel_models.path import Path
 from accel_models.reader import DesignError
 from kernels_ref.formats import Format, get_format
+from mappers.collective import plan_collective
 from mappers.cost import Cost, in_sequence
 from mappers.flash import flash_cost, flash_tiles
 from mappers.flash_problem import Flash
@@ -22,12 +23,17 @@ from mappers.mapping import Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
 from mappers.problem import Contraction
-from mappers.search.best import best_mapping
-from mappers.search.found import OBJECTIVES
+from mappers.search.cache import cached_best, open_cache
+from mappers.search.found import OBJECTIVES, Limits
 from mappers.streaming import Stream, stream_cost
 from workloads.graph import Graph, Op, Tensor
 from workloads.ops import Attention, Einsum, Gather, Move, Vector
 from workloads.ops.attention import softmax_ops
+
+# Mappings within half a percent of the best latency count as equal, and a graph's ops are many:
+# what
+# the search has found by then is what it takes. `tileloom map` proves the optimum of one op.
+LIMITS = Limits(gap=0.005, evaluations=60_000)
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,15 @@ def _pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:
     return ((*at, "macs_per_cycle"),)
 
 
-def _searched(problem: Contraction, path: Path, context: Context, what: str) -> tuple[Mapping, Cost]:
+def _searched(
+    problem: Contraction, path: Path, context: Context, what: str
+) -> tuple[Mapping, Cost]:
     """The best mapping and its cost. Raises DesignError if no tile fits."""
     bare = replace(problem, epilogue_ops={}, epilogue_bytes=0.0)
     key = (path.runs_on, bare.key())
     if key in context.found:
         return context.found[key], matmul_cost(problem, context.found[key], path)
-    found = best_mapping(bare, path, context.objective)
+    found = cached_best(bare, path, context.objective, LIMITS, open_cache())
     if found is None:
         smallest = " x ".join(str(g) for g in path.engine.geometry(1))
         levels = ", ".join(f"{m.name} {m.capacity / 1024:.4g} KiB" for m in path.memories[1:])
@@ -286,4 +294,5 @@ COST_RULES: dict[str, Rule] = {
     "vector": plan_vector,
     "gather": plan_gather,
     "move": plan_move,
+    "collective": plan_collective,
 }

@@ -39,13 +39,14 @@ def problems_of(problem: Contraction, mapping: Mapping, path: Path) -> Iterator[
             held, capacity = occupancy(problem, mapping, path, i), path.levels[i].capacity
             if sum(held.values()) > capacity:
                 parts = ", ".join(f"{operand} {size:,.0f}" for operand, size in held.items())
-                yield name, f"tiles take {sum(held.values()):,.0f} of {capacity:,.0f} bytes ({parts})"
+                yield (
+                    name,
+                    f"tiles take {sum(held.values()):,.0f} of {capacity:,.0f} bytes ({parts})",
+                )
     yield from _wave(nest)
 
 
-def occupancy(
-    problem: Contraction, mapping: Mapping, path: Path, index: int
-) -> dict[str, float]:
+def occupancy(problem: Contraction, mapping: Mapping, path: Path, index: int) -> dict[str, float]:
     """Bytes by operand that an instance of this level holds; a tile that changes is there twice."""
     here = mapping.levels[index]
     at_once = resident(Nest(mapping, path, problem), index)
@@ -88,11 +89,11 @@ def _nesting(nest: Nest, index: int) -> Iterator[str]:
             yield f"{rank}: a tile of {tile} does not lie within {outer}, the tile of {above.level}"
         elif outer % spread and outer != extent:
             yield (
-                f"{rank}: {above.level} holds {outer}, neither a multiple of {spread} (tile {tile} x "
-                f"{here.spatial[rank]} instances) nor the whole {extent}"
+                f"{rank}: {above.level} holds {outer}, neither a multiple of {spread} "
+                f"(tile {tile} x {here.spatial[rank]} instances) nor the whole {extent}"
             )
         elif perfect and (outer % spread or extent % tile):
-            yield f"{rank}: {spread} does not divide {outer}, and the design asks for perfect factors"
+            yield f"{rank}: {spread} does not divide {outer}; the design asks for perfect factors"
 
 
 def _splits(nest: Nest, index: int) -> Iterator[str]:
@@ -103,9 +104,10 @@ def _splits(nest: Nest, index: int) -> Iterator[str]:
         if split < 1:
             yield f"{rank}: a split of {split}"
         elif split > 1 and nest.dealt(index, rank):
-            yield f"{rank}: cores are dealt tiles as they fall free (dispatch: dynamic); no split here"
+            yield f"{rank}: cores are dealt tiles as they fall free (dispatch: dynamic), not split"
     if used > fan_out:
-        yield f"spread over {used} instances; there are {fan_out} in one {path.levels[index - 1].name}"
+        parent = path.levels[index - 1].name
+        yield f"spread over {used} instances; there are {fan_out} in one {parent}"
 
 
 def _keeping(nest: Nest, index: int) -> Iterator[str]:
@@ -150,7 +152,8 @@ def allowed_tile(rules: LevelRules, rank: str, tile: int, extent: int) -> bool:
 
 
 def on_axes(rules: LevelRules, split: tuple[tuple[str, int], ...]) -> bool:
-    """Can the splits be laid along the axes, each a product of factors on axes that list the rank?"""
+    """Can the splits be laid along the axes, each a product of factors on axes that list the
+    rank?"""
 
     def place(todo: tuple[tuple[str, int], ...], room: dict[str, int]) -> bool:
         if not todo:
@@ -193,4 +196,3 @@ def _wave(nest: Nest) -> Iterator[Problem]:
     waves = max(1, output_jobs(nest) // path.cores)
     if steps > waves:
         yield level.level, f"{steps} steps for {waves} waves of tiles: it must hold a wave at least"
-

@@ -1,10 +1,11 @@
 """Where each tile of a contraction lies, level by level.
 
 Level 0 is the outermost memory and holds the whole problem. At every level below, an instance holds
-`tile`; the parent's tile is split over `spatial` instances per rank and stepped through by the loops
+`tile`; the parent's tile is split over `spatial` instances per rank and stepped through by the
+loops
 `order` (outermost first), all loops of one level inside those of the level above. Loop bounds are
-whole numbers, so that tiles nest: a parent's tile is a multiple of its child's tile times its split,
-or the whole rank, and tiles are ragged only at the problem's edge.
+whole numbers, so that tiles nest: a parent's tile is a multiple of its child's tile times its
+split, or the whole rank, and tiles are ragged only at the problem's edge.
 """
 
 from __future__ import annotations

@@ -93,9 +93,7 @@ class Contraction:
         """What each rank is to the engine: m and n index the output, k is summed over, b is in all
         three operands."""
         relevant = self._relevant
-        return {
-            rank: ROLES[tuple(rank in relevant[o] for o in OPERANDS)] for rank in self.extents
-        }
+        return {rank: ROLES[tuple(rank in relevant[o] for o in OPERANDS)] for rank in self.extents}
 
     def ranks_of(self, operand: str) -> frozenset[str]:
         """Ranks that index the operand."""

@@ -78,8 +78,8 @@ class Nest:
         return min(parent.multicast, beside(level, rank)) if parent.multicast > 1 else 1
 
     def steps(self, level: int, rank: str, parent: int) -> int:
-        """Steps over `rank` through `level` as `parent` sees them: further in, tiles that one access
-        serves count once."""
+        """Steps over `rank` through `level` as `parent` sees them: further in, tiles that one
+        access serves count once."""
         full, edge = 0, self.problem.extents[rank]
         for i in range(1, level + 1):
             share = self.shared(i, rank) if i > parent else 1

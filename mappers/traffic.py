@@ -138,9 +138,13 @@ def _into_engine(
     if operand == "output":
         written = problem.outputs * _blocks(nest, "k", form.sum_block)
         partial = problem.partial_bytes
-        add_traffic(traffic, name, operand, (written - problem.outputs) * partial, written * partial)
+        add_traffic(
+            traffic, name, operand, (written - problem.outputs) * partial, written * partial
+        )
         return
-    role, block = ("n", form.activation_block) if operand == "activation" else ("m", form.weight_block)
+    role, block = (
+        ("n", form.activation_block) if operand == "activation" else ("m", form.weight_block)
+    )
     elements = problem.macs // problem.length(role) * _blocks(nest, role, block)
     add_traffic(traffic, name, operand, elements * problem.engine_bytes(operand), 0.0)
 

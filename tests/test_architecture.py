@@ -87,7 +87,10 @@ def too_large() -> dict[str, str]:
             limit = MAX_CLASS if isinstance(node, ast.ClassDef) else MAX_FUNCTION
             if lines_of(node) > limit:
                 found[f"{name}:{inside}"] = f"{lines_of(node)} lines"
-            if isinstance(node, ast.FunctionDef) and arguments(node) > MAX_ARGUMENTS:
+            # compiled code passes its arrays one by one: a tuple of them compiles three times as
+            # long
+            plain = not name.startswith("mappers/search/bulk/")
+            if plain and isinstance(node, ast.FunctionDef) and arguments(node) > MAX_ARGUMENTS:
                 found[f"{name}:{inside}()"] = f"{arguments(node)} arguments"
     return found
 

@@ -46,8 +46,8 @@ class Systolic(MatrixEngine):
         }[self.dataflow]
 
     def form(self, rate: float, weight_bits: int) -> EngineForm:
-        """Folds of what stays, each as long as its stream; a PE slower than one MAC a cycle stretches
-        the stream."""
+        """Folds of what stays, each as long as its stream; a PE slower than one MAC a cycle
+        stretches the stream."""
         deep, rows, cols = self.rows * max(1, int(rate)), self.rows, self.cols
         if self.dataflow == "os":
             m, n, k = Steps(rows), Steps(cols), self._stream(Steps(rate))

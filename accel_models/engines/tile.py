@@ -2,11 +2,12 @@
 
 The cycles of a tile are a product of one function per role of a rank,
 
-    interval = F_k(k) * max(F_m(m) * F_n(n), pipeline)        F(x) = max(per * ceil(x / block) + add, floor)
-    latency  = interval + max(0, fill + raw - F(x))           x the streamed rank, raw = per * ceil(x / block)
+    interval = F_k(k) * max(F_m(m) * F_n(n), pipeline)
+    F(x)     = max(per * ceil(x / block) + add, floor)
+    latency  = interval + max(0, fill + raw - F(x))     raw = per * ceil(x / block)
 
-and so are the elements that cross its boundary. An engine states the numbers (`form`); the mapper's
-search evaluates the same numbers in bulk.
+with x the streamed rank in the last line, and so are the elements that cross its boundary. An
+engine states the numbers (`form`); the mapper's search evaluates the same numbers in bulk.
 """
 
 from __future__ import annotations

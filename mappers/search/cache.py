@@ -2,8 +2,10 @@
 
 A result is kept under a hash of all it depends on: the levels, engine and rules that the path goes
 through, the contraction with its formats, the objective, and the sources of the mapper and the
-engines. Limits are no part of the hash: a result is kept with its gap and used where the gap asked
-for allows it. Only the mapping is stored; what it costs is computed again.
+engines, and the limits that make a search's answer, so that the same question has the same answer
+with
+the store and without. What a time limit cut short is used only where the gap asked for allows it.
+Only the mapping is stored; what it costs is computed again.
 
 The store is one SQLite file in $TILELOOM_CACHE, $XDG_CACHE_HOME/tileloom or ~/.cache/tileloom
 (TILELOOM_CACHE empty: none). Writers wait for each other; a killed one leaves the last whole state;
@@ -169,9 +171,10 @@ def default_folder() -> File | None:
         return None
 
 
-def key_of(problem: Contraction, path: Path, objective: str) -> str:
+def key_of(problem: Contraction, path: Path, objective: str, limits: Limits) -> str:
     """A hash of everything that the best mapping depends on."""
-    facts = (_machine(path), repr(problem.key()), objective, code_version(), _plugged(path))
+    asked = f"{objective} {limits.gap} {limits.evaluations}"
+    facts = (_machine(path), repr(problem.key()), asked, code_version(), _plugged(path))
     return sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -225,19 +228,22 @@ def cached_best(
     limits: Limits,
     cache: MappingCache | None,
 ) -> Found | None:
-    """The best mapping, from the cache where it has one of a gap that `limits` allow; otherwise
-    searched for and kept. None if nothing fits."""
+    """The best mapping, from the cache where it has one; otherwise searched for and kept. None if
+    nothing fits."""
     from mappers.search.best import best_mapping
 
     if cache is None:
         return best_mapping(problem, path, objective, limits)
-    key = key_of(problem, path, objective)
+    key = key_of(problem, path, objective, limits)
     before = _found(cache.get(key), problem, path)
-    if before is not None and before.gap <= limits.gap:
+    if before is not None and (limits.seconds is None or before.gap <= limits.gap):
         return before
     found = best_mapping(problem, path, objective, limits)
-    if found is not None and (before is None or found.gap <= before.gap):
-        cache.put(key, plain(found))
+    whole = found is not None and not found.interrupted
+    if found is not None and whole and (before is None or found.gap <= before.gap):
+        cut = limits.seconds is not None and found.gap > limits.gap
+        if not cut:
+            cache.put(key, plain(found))
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from accel_models.path import Level, Path
 from accel_models.reader import DesignError
 from kernels_ref.formats import Format
+from mappers.legality import rules_of
 from mappers.mapping import OPERANDS
 from mappers.problem import Contraction
 from mappers.search.bulk import layout as at
@@ -21,12 +22,13 @@ BUFFERING = {"single": at.SINGLE, "double": at.DOUBLE, "multi": at.MULTI}
 
 
 def encode(space: Space) -> tuple[np.ndarray, np.ndarray]:
-    """Problem and machine: I and X of `layout`. Raises DesignError if they are larger than those."""
+    """Problem and machine: I and X of `layout`. Raises DesignError if they are larger than
+    those."""
     problem, path = space.problem, space.path
     if len(path.levels) > at.MOST_LEVELS or len(problem.extents) > at.MOST_RANKS:
         raise DesignError(
             f"{path.design.name}: {len(path.levels)} levels and {len(problem.extents)} ranks; the "
-            f"search takes at most {at.MOST_LEVELS} levels, engine included, and {at.MOST_RANKS} ranks"
+            f"search takes {at.MOST_LEVELS} levels, engine included, and {at.MOST_RANKS} ranks"
         )
     integers = np.zeros(at.N_INTEGERS, dtype=np.int64)
     _counts(space, integers)
@@ -210,7 +212,8 @@ def _halos(problem: Contraction, integers: np.ndarray) -> None:
 
 
 def _orders(space: Space, integers: np.ndarray) -> None:
-    """Ranks inside each, as bits, and ranks outermost first, by level and innermost rank."""
+    """Ranks inside each, as bits, and ranks outermost first, by level and innermost rank; ranks
+    that may not be innermost."""
     names = list(space.problem.extents)
     for i in range(1, len(space.path.levels)):
         for x, innermost in enumerate(names):
@@ -220,3 +223,9 @@ def _orders(space: Space, integers: np.ndarray) -> None:
             for position, rank in enumerate(ranks):
                 bits = sum(1 << q for q in ranks[position + 1 :])
                 integers[at.INSIDE + place + rank] = bits
+        stationary = rules_of(space.path, i).stationary
+        for x, name in enumerate(names):
+            if stationary is not None and all(
+                name in space.problem.ranks_of(o) for o in stationary
+            ):
+                integers[at.BARRED + i] |= 1 << x

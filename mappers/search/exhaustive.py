@@ -44,7 +44,10 @@ def exhaustive(problem: Contraction, path: Path, objective: str) -> tuple[float,
 
 
 def assemble(
-    space: Space, template: int, tiles: dict[str, tuple[int, ...]], splits: dict[str, tuple[int, ...]]
+    space: Space,
+    template: int,
+    tiles: dict[str, tuple[int, ...]],
+    splits: dict[str, tuple[int, ...]],
 ) -> Mapping:
     """The mapping of a template with these tiles and splits, by rank and level."""
     problem, path = space.problem, space.path

@@ -1,10 +1,12 @@
-"""The space that is searched: what every rank may choose, what is kept where, which loop is innermost.
+"""The space that is searched: what every rank may choose, what is kept where, which loop is
+innermost.
 
 Tiles: the engine's is any integer (along a rank that an operand is contiguous along in granules of
-more than an element, any that needs the least memory, cycles or engine blocks for its number of tiles,
-or whole granules); each memory's is the smallest multiple of the spread tile inside
+more than an element, any that needs the least memory, cycles or engine blocks for its number of
+tiles, or whole granules); each memory's is the smallest multiple of the spread tile inside
 it that gives its number of tiles (larger ones fill the memory for nothing), so that the rank is cut
-evenly; levels of the same instances that keep different operands hold the same tile, and so does the
+evenly; levels of the same instances that keep different operands hold the same tile, and so does
+the
 engine its innermost memory's, apart from the split. Splits: the smallest that gives its number of
 rounds. Kept: every subset that the design allows to pass by. Loop orders: for each level which loop
 is innermost; with it, inside of all others, go the loops of the same operand's other missing ranks
@@ -30,7 +32,8 @@ from mappers.problem import Contraction
 class RankSpace:
     """What one rank may choose, by path level (index 0 is the outermost, which holds all).
 
-    `granule`: elements along it that fill a memory's granule, where an operand is contiguous along it.
+    `granule`: elements along it that fill a memory's granule, where an operand is contiguous along
+    it.
     """
 
     loops: tuple[bool, ...]
@@ -192,7 +195,8 @@ def _innermost(problem: Contraction, path: Path, index: int) -> list[str]:
     ranks = list(problem.extents)
     if index == 0 or not has_loops(path, index) or path.levels[index].name == ENGINE:
         return ranks[-1:]
-    rules, found, operands = rules_of(path, index), [], set()
+    rules, found = rules_of(path, index), []
+    operands: set[str] = set()
     dynamic = path.control.dispatch == "dynamic" and index == path.first_core
     for rank in ranks:
         if problem.extents[rank] == 1 or problem.roles[rank] == "b":
@@ -207,5 +211,7 @@ def _innermost(problem: Contraction, path: Path, index: int) -> list[str]:
             found.append(rank)
             operands |= set(lacks) if not slides else set()
     if not found and rules.stationary is not None:
-        found = [r for r in ranks if any(r not in problem.ranks_of(o) for o in rules.stationary)][:1]
+        found = [r for r in ranks if any(r not in problem.ranks_of(o) for o in rules.stationary)][
+            :1
+        ]
     return found or ranks[-1:]

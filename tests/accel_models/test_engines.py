@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 from functools import cache
-from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -98,7 +98,9 @@ def one_tile_traffic(problem: Contraction) -> dict[str, Any]:
 def test_whole_rows_leave_no_gaps():
     """100 elements of 2 bytes are no multiple of 64, but the next row follows at once."""
     path = memory_path(machine(), "core")
-    problem = Contraction({"b": 1, "m": 7, "n": 10, "k": 100}, path.datapath(FP16, FP16), 2, 2, 2, 4)
+    problem = Contraction(
+        {"b": 1, "m": 7, "n": 10, "k": 100}, path.datapath(FP16, FP16), 2, 2, 2, 4
+    )
     assert one_tile_traffic(problem)["dram"]["activation"] == (7 * 100 * 2, 0)
 
 

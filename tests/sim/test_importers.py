@@ -8,12 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from accel_models.engines.tile import MatmulTile
 from accel_models.path import memory_path
-from accel_models.read_design import parse_design, read_design
+from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers.mapping_file import mapping_on, parse_mapping, read_mapping
 from mappers.matmul import matmul_cost
@@ -84,7 +83,7 @@ def test_golden_values_of_a_two_level_machine(energy, size, tmp_path):
     if size == "8192":
         assert cost_of(found).energy_j == pytest.approx(energy * PJ, rel=1e-9)
     found.design["cores"]["core"]["mapping"] = {"factors": "perfect"}
-    path = memory_path(parse_design(yaml.safe_dump(found.design), "two"), "core")
+    path = memory_path(found.parsed(), "core")
     best = best_mapping(contraction_of(found.workloads[0], found), path, "energy")
     assert best is not None
     assert best.cost.energy_j == pytest.approx(energy * PJ, rel=1e-9)

@@ -40,7 +40,8 @@ def conv_dims(stride: int = 1, dilation: int = 1) -> dict[str, tuple[Dim, ...]]:
 
 
 def conv2d_dims(stride: int = 1) -> dict[str, tuple[Dim, ...]]:
-    """A grouped convolution: g groups, b images, m filters, c channels, p x q outputs, r x s taps."""
+    """A grouped convolution: g groups, b images, m filters, c channels, p x q outputs, r x s
+    taps."""
     rows: Dim = (("p", stride), ("r", 1))
     cols: Dim = (("q", stride), ("s", 1))
     return {
@@ -65,10 +66,23 @@ def by_hand(problem: Contraction, path: Path, levels: Map[str, Map[str, Any]]) -
     return Mapping(tuple(rows))
 
 
+RULES: list[dict[str, Any]] = [
+    {"tiles": {"m": [1, 2, 4], "n": [2, 3]}},
+    {"tiles": {"k": [3]}},
+    {"multiples": {"m": 2, "k": 3}},
+    {"split": ["m"]},
+    {"split": []},
+    {"axes": {"rows": {"size": 2, "ranks": ["m", "k"]}, "cols": {"size": 3, "ranks": ["n", "m"]}}},
+    {"axes": {"rows": {"size": 2, "ranks": ["m", "p", "k"]}}},
+    {"stationary": ["output"]},
+    {"stationary": ["weight", "activation"]},
+]
+
+
 @st.composite
 def machines(draw: st.DrawFn) -> Path:
-    """2 to 4 memories of tens to hundreds of bytes; every engine, both dispatches, every option of a
-    level."""
+    """2 to 4 memories of tens to hundreds of bytes; every engine, both dispatches, every option of
+    a level."""
 
     def pick(*values: Any) -> Any:
         return draw(st.sampled_from(values))
@@ -90,14 +104,19 @@ def machines(draw: st.DrawFn) -> Path:
     inside = pick("nothing", "sums", "registers")
     if inside == "sums":
         core["l1"]["keeps"] = ["activation", "weight"]
-        core["sums"] = memory("256 B", "16 B/cycle", keeps=["output"])
+        core["sums"] = memory(pick("16 B", "64 B", "256 B"), "16 B/cycle", keeps=["output"])
     elif inside == "registers":
         core["regs"] = memory(pick("64 B", "128 B"), "64 B/cycle", kind="regfile", per="engine")
     core["l1"]["bypass"] = pick([], ["weight"])
     control = {"launch": "10 ns", "dispatch": pick("static", "dynamic")}
-    matrix = engine(pick(*sorted(ENGINES)), count=pick(1, 2))
-    data = design_dict(chip, core, matrix, pick(1, 2, 3), **control, overlap_engines=pick(True, False))
-    data["cores"]["core"]["mapping"] = {"factors": pick("any", "perfect")}
+    matrix = engine(pick(*sorted(ENGINES)), count=pick(1, 2, 6))
+    data = design_dict(
+        chip, core, matrix, pick(1, 2, 3, 6), **control, overlap_engines=pick(True, False)
+    )
+    factors = pick("any", "any", "perfect")
+    levels = [*list(chip)[1:], *core, "engine"]
+    rules = {pick(*levels): draw(st.sampled_from(RULES)) for _ in range(pick(0, 0, 1, 2))}
+    data["cores"]["core"]["mapping"] = {"factors": factors, "levels": rules}
     return memory_path(parse(data), "core")
 
 

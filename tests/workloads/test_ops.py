@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.graph import VECTOR_CLASSES
-from workloads.ops import OPS, Attention, Einsum, Gather, Move, Vector
+from workloads.ops import OPS, Attention, Collective, Einsum, Gather, Move, Vector
 from workloads.ops.vector import FUNCTIONS
 
 ATTENTION = Attention(
@@ -22,6 +22,7 @@ EXAMPLES = {
     "vector": Vector("norm", ("x", "w"), "y", "rmsnorm", 7, 65),
     "gather": Gather("embed", ("table",), "y", 7, 65),
     "move": Move("append", ("x",), "y", 65),
+    "collective": Collective("reduce", ("x",), "y", "all_reduce", 130, 65, 4),
 }
 
 

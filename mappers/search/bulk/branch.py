@@ -1,7 +1,8 @@
 """Branch and bound, compiled: sets of chains are halved until one mapping is left or nothing can be
 gained.
 
-An open entry is a template and a node of each rank's tree. Its bound is no more than the cost of any
+An open entry is a template and a node of each rank's tree. Its bound is no more than the cost of
+any
 mapping in it. An entry is dropped if it cannot be legal or its bound does not beat the best mapping
 found. Entries wait on a stack, the better half of a split on top, so that good mappings come early
 and memory stays small. The arrays beside those of `layout`:
@@ -33,8 +34,8 @@ def improve(
     I: Any, X: Any, templates: Any, F: Any, K: Any, objective: Any, limits: Any, most: Any,
     stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, trial: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Bounds the entries that have no bound yet, the first ones; or else works on the stack until it is
-    empty, `most` bounds have been made, or it needs more room."""
+    """Bounds the entries that have no bound yet, the first ones; or else works on the stack until
+    it is empty, `most` bounds have been made, or it needs more room."""
     ranks = stack.shape[1] - 1
     stop = state[BOUNDS] + most
     while state[WAITING] > 0 and state[BOUNDS] < stop and state[WAITING] + 2 < len(stack):
@@ -57,25 +58,9 @@ def improve(
                 if state[ROOTED] == state[WAITING]:
                     return
             continue
-        chosen, best = 0, -1.0
-        for r in range(ranks):
-            node = at[r]
-            if K[node, SIZE] == 1:
-                continue
-            score = 0.0
-            for half in range(2):
-                at[r] = K[node, LEFT + half]
-                at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
-                _bound(
-                    I, X, templates, F, K, template, at, objective, limits, state, choice, keys, out
-                )
-                trial[r, half, 0], trial[r, half, 1] = out[0], out[1]
-                score += min(out[0], 2.0 * keys[0]) if keys[0] < np.inf else out[0]
-            at[r] = node
-            if score > best:
-                chosen, best = r, score
-            if score == np.inf:
-                break
+        chosen = _try_all(
+            I, X, templates, F, K, template, at, objective, limits, state, choice, keys, trial, out
+        )
         node = at[chosen]
         for half in range(2):
             if trial[chosen, half, 0] < np.inf:
@@ -84,12 +69,37 @@ def improve(
 
 
 @compiled(inner=True, borrowing=True)
+def _try_all(
+    I: Any, X: Any, templates: Any, F: Any, K: Any, template: Any, at: Any, objective: Any,
+    limits: Any, state: Any, choice: Any, keys: Any, trial: Any, out: Any,
+) -> Any:  # fmt: skip
+    """Bounds both halves of every rank's set; the rank whose halves gain most by it."""
+    chosen, best, ranks = 0, -1.0, len(at) - 1
+    for r in range(ranks):
+        node, score = at[r], 0.0
+        if K[node, SIZE] == 1:
+            continue
+        for half in range(2):
+            at[r] = K[node, LEFT + half]
+            at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
+            _bound(I, X, templates, F, K, template, at, objective, limits, state, choice, keys, out)
+            trial[r, half, 0], trial[r, half, 1] = out[0], out[1]
+            score += min(out[0], 2.0 * keys[0]) if keys[0] < np.inf else out[0]
+        at[r] = node
+        if score > best:
+            chosen, best = r, score
+        if score == np.inf:
+            break
+    return chosen
+
+
+@compiled(inner=True, borrowing=True)
 def _bound(
     I: Any, X: Any, templates: Any, F: Any, K: Any, template: Any, at: Any, objective: Any,
     limits: Any, state: Any, choice: Any, keys: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Leaves the keys' bounds in `out`; infinite if nothing in the entry can be legal and better. One
-    chain of every rank is costed at once, and nothing of it is left to do."""
+    """Leaves the keys' bounds in `out`; infinite if nothing in the entry can be legal and better.
+    One chain of every rank is costed at once, and nothing of it is left to do."""
     state[BOUNDS] += 1
     legal = cost_of(I, X, templates[template], F, K, at, out)
     legal = legal and out[0] <= limits[MOST_LATENCY] and out[2] <= limits[MOST_BYTES]
@@ -147,9 +157,7 @@ def _take(
 
 
 @compiled(inner=True, borrowing=True)
-def _push(
-    stack: Any, bounds: Any, state: Any, template: Any, at: Any, key: Any, base: Any
-) -> None:
+def _push(stack: Any, bounds: Any, state: Any, template: Any, at: Any, key: Any, base: Any) -> None:
     """Onto the stack; of two from the same entry, the one with the lower bound lies on top."""
     top, first, second = state[WAITING], key[0], key[1]
     if top > base:

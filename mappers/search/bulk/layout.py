@@ -25,9 +25,14 @@ MOST_LEVELS, MOST_RANKS, MOST_HALOS = 8, 8, 4
 HALO = 19  # operand, rank, stride, rank, dilation of each
 RANK = HALO + 5 * MOST_HALOS
 EXTENT, ROLE, DEALT, ALONE, IN_A, IN_W, IN_O, N_RANK = range(8)
-INSIDE = RANK + N_RANK * MOST_RANKS  # [level, innermost, rank]: ranks whose loops lie inside, as bits
+INSIDE = (
+    RANK + N_RANK * MOST_RANKS
+)  # [level, innermost, rank]: ranks whose loops lie inside, as bits
 ORDER = INSIDE + MOST_LEVELS * MOST_RANKS**2  # [level, innermost, position]: ranks outermost first
-N_INTEGERS = ORDER + MOST_LEVELS * MOST_RANKS**2
+BARRED = (
+    ORDER + MOST_LEVELS * MOST_RANKS**2
+)  # [level]: ranks whose loop may not be innermost, as bits
+N_INTEGERS = BARRED + MOST_LEVELS
 BATCH, ROLE_M, ROLE_N, ROLE_K = range(4)
 
 # X: numbers

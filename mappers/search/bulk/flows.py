@@ -1,0 +1,206 @@
+"""Compiled: bytes at every level, the formulas of `mappers.traffic` and `mappers.reuse`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels_ref.compiled import compiled
+from mappers.search.bulk.halos import with_halos
+from mappers.search.bulk.layout import *
+
+
+@compiled(inner=True, borrowing=True)
+def traffic(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, exact: Any, out: Any) -> None:
+    """Bytes of every level into `out`: read, written, written by outputs, outputs' both; and what
+    enters from the vector engine's side."""
+    levels = I[LEVELS]
+    for i in range(5 + 5 * levels - 2):
+        out[3 + i] = 0.0
+    for operand in range(3):
+        parent = operand - operand  # 0, and no literal: those are compiled apart
+        for i in range(1, levels):
+            if T[4 * i + operand]:
+                _between(I, X, T, F, K, at, operand, parent, i, exact, out)
+                parent = i
+        _into_engine(I, X, F, at, operand, parent, exact, out)
+        per_entering = X[ENTER_A_S + operand] if operand < 2 else 0.0
+        if per_entering > 0.0:
+            child = max(parent, I[FIRST])
+            _, held = _moved(I, X, T, F, K, at, operand, child, child, exact)
+            out[3] += held * per_entering
+            out[4] += held * X[ENTER_A_OPS + operand]
+    for i in range(I[FIRST]):
+        out[5 + 5 * i] += X[EPILOGUE_BYTES]
+
+
+@compiled(inner=True, borrowing=True)
+def _between(
+    I: Any,
+    X: Any,
+    T: Any,
+    F: Any,
+    K: Any,
+    at: Any,
+    operand: Any,
+    parent: Any,
+    child: Any,
+    exact: Any,
+    out: Any,
+) -> None:
+    """Bytes from parent to child; outputs go the other way, partial sums both."""
+    up, down = 5 + 5 * parent, 5 + 5 * child
+    seen, held = _moved(I, X, T, F, K, at, operand, child, parent, exact)
+    width = X[WIDTH_A + operand]
+    extra = _overfetch(I, X, F, at, operand, parent, child) if exact else 1.0
+    if operand < 2:
+        out[up] += seen * width * extra
+        out[down + 1] += held * width
+        return
+    once, partial = X[OUTPUTS], X[PARTIAL]
+    back, written = (seen - once) * partial, once * width * extra + (seen - once) * partial
+    out[up] += back
+    out[up + 2] += written
+    out[up + 3] += back + written
+    drained = held * partial
+    if child < I[FIRST]:
+        drained = once * width + (held - once) * partial
+    again = (held - once) * partial
+    out[down] += drained
+    out[down + 2] += again
+    out[down + 3] += drained + again
+
+
+@compiled(inner=True, borrowing=True)
+def _overfetch(I: Any, X: Any, F: Any, at: Any, operand: Any, parent: Any, child: Any) -> Any:
+    rank = I[RUN_A + operand]
+    if rank < 0:
+        return 1.0
+    tile = F[at[rank], TILE + child]
+    if tile >= I[RANK + N_RANK * rank + EXTENT]:
+        return 1.0
+    run, granularity = tile * X[WIDTH_A + operand], X[LEVEL + N_LEVEL * parent + GRANULARITY]
+    return np.ceil(run / granularity) * granularity / run
+
+
+@compiled(inner=True, borrowing=True)
+def _moved(
+    I: Any,
+    X: Any,
+    T: Any,
+    F: Any,
+    K: Any,
+    at: Any,
+    operand: Any,
+    child: Any,
+    parent: Any,
+    exact: Any,
+) -> Any:
+    """(as the parent sees it, as the child holds it): elements that cross in all."""
+    trips = 0
+    for r in range(I[RANKS]):
+        if I[RANK + N_RANK * r + IN_A + operand]:
+            trips |= K[at[r], TRIPS]
+    last = child
+    while last > 0 and not (trips >> last) & 1:
+        last -= 1
+    held = X[BASE_A + operand]
+    seen = held
+    for r in range(I[RANKS]):
+        if I[RANK + N_RANK * r + IN_A + operand]:
+            continue
+        depth = depth_of(I, X, T, F, K, at, operand, r, last)
+        if I[RANK + N_RANK * r + DEALT] and child >= I[FIRST]:
+            depth = max(depth, I[FIRST])
+        node = at[r]
+        s, h = _copies(F, node, depth, child, parent, I[MERGING])
+        if not exact:  # at ragged edges a deeper level may count less
+            for d in range(depth + 1, child + 1):
+                s2, h2 = _copies(F, node, d, child, parent, I[MERGING])
+                s, h = min(s, s2), min(h, h2)
+        seen *= s
+        held *= h
+    if I[HALOS] > 0:
+        if exact:
+            return with_halos(I, X, T, F, K, at, operand, child, parent, seen, held)
+        return seen * X[LEAST_A + operand], held * X[LEAST_A + operand]
+    return seen, held
+
+
+@compiled(inner=True, borrowing=True)
+def depth_of(
+    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, rank: Any, last: Any
+) -> Any:
+    """Deepest level whose loop over `rank` brings the operand in again; `last`: the deepest level
+    where a loop over one of its own ranks has more than one trip."""
+    if last == 0:
+        return 0
+    inside = I[INSIDE + (MOST_RANKS * last + T[4 * last + 3]) * MOST_RANKS + rank]
+    for q in range(I[RANKS]):
+        own = I[RANK + N_RANK * q + IN_A + operand] and (inside >> q) & 1
+        if own and (K[at[q], TRIPS] >> last) & 1:
+            return last
+    return last - 1
+
+
+@compiled(inner=True, borrowing=True)
+def _copies(F: Any, node: Any, depth: Any, child: Any, parent: Any, merging: Any) -> Any:
+    """Steps through `depth`, times the copies of splits further in; seen and held."""
+    held = F[node, TILES + depth] if depth > 0 else 1.0
+    seen = held
+    if merging and depth > parent:
+        seen = F[node, MERGED + MOST_LEVELS * parent + depth]
+    for i in range(depth + 1, child + 1):
+        held *= F[node, SPLIT + i]
+        seen *= F[node, GROUPS + i] if i > parent else F[node, SPLIT + i]
+    return seen, held
+
+
+@compiled(inner=True, borrowing=True)
+def _into_engine(
+    I: Any, X: Any, F: Any, at: Any, operand: Any, source: Any, exact: Any, out: Any
+) -> None:
+    """What the engine reads and writes at the innermost level that keeps the operand."""
+    place = 5 + 5 * source
+    crossed_by = ROLE_K if operand == 2 else ROLE_N - operand
+    blocks = _blocks(I, F, at, crossed_by, X[BLOCK_A + operand], exact)
+    if operand < 2:
+        words = X[MACS] / X[LENGTH_M + crossed_by - ROLE_M] * blocks
+        out[place] += words * X[ENGINE_A + operand]
+    else:
+        written, partial = X[OUTPUTS] * blocks, X[PARTIAL]
+        read = written - X[OUTPUTS]
+        out[place] += read * partial
+        out[place + 2] += written * partial
+        out[place + 3] += (read + written) * partial
+
+
+@compiled(inner=True, borrowing=True)
+def _blocks(I: Any, F: Any, at: Any, role: Any, block: Any, exact: Any) -> Any:
+    """Engine blocks along the role's ranks, in all tiles together."""
+    tiles, whole, levels = 1.0, 1.0, I[LEVELS]
+    for r in range(I[RANKS]):
+        if I[RANK + N_RANK * r + ROLE] == role:
+            if I[RANK + N_RANK * r + ALONE]:
+                return F[at[r], BLOCKS]
+            tiles *= F[at[r], TILES + levels]
+            whole *= I[RANK + N_RANK * r + EXTENT]
+    if block == 0.0:
+        return tiles
+    if not exact:
+        return max(tiles, whole / block)
+    total = 0.0
+    for code in range(1 << I[RANKS]):
+        count, size = 1.0, 1.0
+        for r in range(I[RANKS]):
+            edge, node = (code >> r) & 1, at[r]
+            if I[RANK + N_RANK * r + ROLE] != role:
+                count *= edge
+                continue
+            tile, full = F[node, TILE + levels], F[node, TILES + levels] - 1
+            count *= 1.0 if edge else full
+            size *= I[RANK + N_RANK * r + EXTENT] - full * tile if edge else tile
+        if count > 0.0:
+            total += count * np.ceil(size / block)
+    return total

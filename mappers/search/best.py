@@ -102,8 +102,9 @@ class _Search:
         if not self.done:
             gap = max(gap, 1.0 - self.lower / float(self.keys[0]))
         seconds = time.perf_counter() - self.started
+        counts = (self.total, self.evaluated)
         return Found(
-            mapping, cost, self.total, self.evaluated, seconds, gap, interrupted=self.interrupted
+            mapping, cost, *counts, seconds, gap, self.bounds, interrupted=self.interrupted
         )
 
     def _stage(self, coarse: bool) -> None:

@@ -283,4 +283,5 @@ def _found(value: dict[str, Any] | None, problem: Contraction, path: Path) -> Fo
         return None
     cost = matmul_cost(problem, mapping, path)
     seconds = time.perf_counter() - started
-    return Found(mapping, cost, value["total"], value["evaluated"], seconds, value["gap"], True)
+    counts = (value["total"], value["evaluated"])
+    return Found(mapping, cost, *counts, seconds, value["gap"], cached=True)

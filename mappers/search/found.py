@@ -41,6 +41,7 @@ class Found:
     evaluated: int
     seconds: float
     gap: float
+    bounds: int = 0  # made for sets of mappings
     cached: bool = False
     interrupted: bool = False  # by ctrl-C
 

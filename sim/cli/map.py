@@ -49,8 +49,9 @@ def map_to(
         Path | None, typer.Option(help="Cost the mapping in this YAML file; search nothing.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="S", help="Stop the search after so many seconds.")
-    ] = None,
+        str,
+        typer.Option(metavar="S", help="Stop the search after so many seconds; inf: prove it."),
+    ] = "20",
     gap: Annotated[
         str, typer.Option(metavar="P%", help="Be content this close to the optimum.")
     ] = "0%",
@@ -147,14 +148,12 @@ def _share(text: str) -> float:
     return number / 100
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str) -> float:
     from kernels_ref.errors import UserError
 
-    if text is None:
-        return None
-    number = _number(text)
+    number = math.inf if text == "inf" else _number(text)
     if number is None or number <= 0:
-        raise UserError(f"--budget '{text}' is not a time; write seconds, such as 2 or 0.5")
+        raise UserError(f"--budget '{text}' is not a time; write seconds, such as 2 or 0.5, or inf")
     return number
 
 

@@ -106,10 +106,11 @@ class Block:
         """Where the first of these keys that is given stands; the block itself, if none is."""
         return next((self.places[key] for key in keys if key in self.places), self.place)
 
-    def pass_over(self) -> None:
-        """Ask for everything in it: it is spoken of as a whole."""
-        self.asked.update(self.data)
-        for value in self.data.values():
+    def pass_over(self, *keys: str) -> None:
+        """Ask for everything in it (at these keys): it is spoken of as a whole."""
+        for key in keys or self.data:
+            self.asked.add(key)
+            value = self.data[key]
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, Block):
                     item.pass_over()

@@ -15,8 +15,9 @@ from math import prod
 from accel_models.memory import OPERANDS
 from accel_models.path import ENGINE
 from accel_models.reader import Place
-from sim.importers.foreign import repeated, unread
+from sim.importers.foreign import Block, repeated, unread
 
+MANY = 2  # places of the same key and value that are still listed one by one
 # Names that a run's resources have.
 RESERVED = {ENGINE, "matrix", "vector", "power", "in_flight", "launch", "sync", "epilogue"}
 
@@ -127,14 +128,22 @@ class Notes:
         self.not_carried.append(Note(str(where), what, why))
 
     def drop_unread(self, document: object, why: str) -> None:
-        """Everything of a file that no importer asked for, and keys given twice."""
+        """Everything of a file that no importer asked for, and keys given twice. The same key and
+        value in many places is one entry, at the first."""
+        places: dict[str, list[tuple[str, str]]] = {}
         for place, path, value in unread(document):
-            shown = (
-                "" if isinstance(value, (dict, list)) or hasattr(value, "data") else f": {value}"
-            )
-            self.drop(place, path + shown, why)
-        for place, key in repeated(document):
-            self.drop(place, key, "given twice; the last counts, as the tool reads it")
+            plain = not isinstance(value, (Block, list))
+            shown = f"{path}: {value}" if plain else path
+            last = shown.rpartition(".")[2] if plain and "." not in str(value) else shown
+            places.setdefault(last, []).append((str(place), shown))
+        for last, found in places.items():
+            if len(found) > MANY:
+                self.drop(found[0][0], f"{last} (here and {len(found) - 1} times more)", why)
+                continue
+            for where, what in found:
+                self.drop(where, what, why)
+        for again, key in repeated(document):
+            self.drop(again, key, "given twice; the last counts, as the tool reads it")
 
 
 def named(wanted: str, taken: dict[str, str]) -> str:

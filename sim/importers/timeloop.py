@@ -32,7 +32,12 @@ from sim.importers.timeloop_problem import (
 from sim.importers.timeloop_tree import Element, elements_of
 
 CYCLE_S = 1e-9
-OTHER_FILES = ("components", "compound_components", "mapper", "variables", "globals", "ART")
+OTHER_PARTS = {
+    "ART": "areas are not carried over",
+    "compound_components": "component models are this project's own",
+    "components": "component models are this project's own",
+    "mapper": "the mapper here is another",
+}
 NOT_USED = "nothing here corresponds to it"
 
 
@@ -57,6 +62,9 @@ def read(files: list[Path]) -> Imported:
     result = imported(machine, [work] if work else [], notes)
     _add_mapping(result, documents, elements, memories, work)
     for document in documents:
+        for key in [key for key in OTHER_PARTS if key in document.data]:
+            notes.drop(document.at(key), key, OTHER_PARTS[key])
+            document.pass_over(key)
         notes.drop_unread(document, NOT_USED)
     return result
 
@@ -83,8 +91,10 @@ def _add_mapping(
     work = work or sizes_of(targets, document)
     if not result.workloads:
         result.workloads.append(work)
+    stores = result.machine.stores
+    keeps = {e.name: set(s.keeps) for e, s in zip(memories, stores, strict=True)}
     theirs = {dim: work.ranks.get(name, 1) for dim, name in work.names.items()}
-    nest = nest_of(targets, elements, {e.name for e in memories}, (work, theirs))
+    nest = nest_of(targets, elements, keeps, (work, theirs))
     add_mapping(result, work, nest, str(document.at("mapping")))
 
 
@@ -110,18 +120,11 @@ def _machine(
         if element.computes:
             macs = _macs(element, FanOut(tuple(axes)), table)
             break
-        keeps, bypass = _keeps(constraints.get(element.name, []), tensors)
-        if not element.stores or "dummy" in element.class_name.lower() or not keeps:
-            if element.mesh != (1, 1):
-                shape = " x ".join(str(size) for size in element.mesh)
-                notes.carry(
-                    element.block.place, element.name, f"{shape}: axes of the next level in"
-                )
+        store = _memory(element, constraints.get(element.name, []), (table, tensors), notes)
+        if store is None:
             continue
-        store = _store(element, table, notes)
-        outermost = not stores
-        store = replace(store, fan_out=FanOut(tuple(axes)), keeps=OPERANDS if outermost else keeps)
-        stores.append(replace(store, bypass=() if outermost else bypass))
+        store = replace(store, fan_out=FanOut(tuple(axes)))
+        stores.append(store if stores else replace(store, keeps=OPERANDS, bypass=()))
         memories.append(element)
         axes = []
     if macs is None or not stores:
@@ -131,6 +134,24 @@ def _machine(
     return Machine(
         "Timeloop", name, tuple(stores), macs, 1 / _cycle_s(elements[-1]), _node_m(elements[-1])
     ), memories
+
+
+def _memory(
+    element: Element,
+    constraints: list[Block],
+    known: tuple[dict[str, Table], Mapping[str, str]],
+    notes: Notes,
+) -> Store | None:
+    """The memory that an element is; None if it only fans out."""
+    keeps, bypass = _keeps(constraints, known[1])
+    if element.beside:
+        keeps, bypass = tuple(operand for operand in keeps if operand not in bypass), ()
+    if element.stores and "dummy" not in element.class_name.lower() and keeps:
+        return replace(_store(element, known[0], notes), keeps=keeps, bypass=bypass)
+    if element.mesh != (1, 1):
+        shape = " x ".join(str(size) for size in element.mesh)
+        notes.carry(element.block.place, element.name, f"{shape}: axes of the next level in")
+    return None
 
 
 def _cycle_s(element: Element) -> float:

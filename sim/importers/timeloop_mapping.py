@@ -94,11 +94,11 @@ def sizes_of(targets: Mapping[str, Target], where: Block) -> Workload:
 def nest_of(
     targets: Mapping[str, Target],
     elements: Sequence[Element],
-    stores: set[str],
+    stores: Mapping[str, set[str]],
     known: tuple[Workload, Mapping[str, int]],
 ) -> list[Any]:
-    """Loops and takes, outermost first. `stores`: the elements that became memories; `known`: the
-    computation, and the sizes of their dimensions."""
+    """Loops and takes, outermost first. `stores`: what the elements that became memories may keep;
+    `known`: the computation, and the sizes of their dimensions."""
     work, sizes = known
     memories = [element for element in elements if not element.computes]
     tiles = _inner_tiles(targets, memories, sizes)
@@ -106,7 +106,7 @@ def nest_of(
     for i, element in enumerate(memories):
         target = targets[element.name]
         if element.name in stores and i:
-            kept = (o for o in OPERANDS if o not in target.passes)
+            kept = (o for o in OPERANDS if o in stores[element.name] - set(target.passes))
             nest += [Take(element.name, operand) for operand in kept]
         over = next((e.name for e in memories[i + 1 :] if e.name in stores), ENGINE)
         for dim, inner, in_space in tiles[element.name]:

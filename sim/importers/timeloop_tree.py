@@ -29,6 +29,7 @@ class Element:
     mesh: tuple[int, int] = (1, 1)
     constraints: list[Block] = field(default_factory=list)
     stores: bool = True
+    beside: bool = False  # others: it has only what it is said to keep
 
     @property
     def computes(self) -> bool:
@@ -97,18 +98,17 @@ def _per_parent(found: list[Element], meshes: list[tuple[int, int]]) -> None:
 
 
 def _nodes(nodes: list[Block], attributes: list[Block], found: list[Element], notes: Notes) -> None:
-    """v4: each node lies below the one before it."""
+    """v4: each node lies below the one before it; memories side by side keep different tensors."""
     for node in nodes:
-        if node.tag in ("Parallel", "Pipelined"):
-            notes.drop(
-                node.place, f"!{node.tag}", "branches side by side; a machine here is a chain"
-            )
-            continue
-        if node.tag == "Hierarchical":
+        if node.tag in ("Hierarchical", "Parallel"):
+            before = len(found)
             _nodes(node.blocks("nodes"), attributes, found, notes)
+            for element in found[before:]:
+                element.beside = element.beside or node.tag == "Parallel"
             continue
-        if node.tag not in ("Container", "Component", ""):
+        if node.tag not in ("Container", "Component", "Element", ""):
             notes.drop(node.place, f"!{node.tag}", "an unknown kind of node")
+            node.pass_over()
             continue
         name, count = _named(node)
         own = node.block("attributes")

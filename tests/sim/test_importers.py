@@ -126,7 +126,8 @@ def test_timeloop_machines():
     assert four.workloads[0].dims["activation"][1] == (("r", 1), ("p", 2))
     tiles = [level["tile"] for level in four.mappings[0][1]["levels"]]
     assert tiles[1] == {"n": 1, "p": 6, "q": 1, "c": 1, "r": 3, "s": 3}  # P=0: what is left
-    assert "!Parallel" in said(four.notes.not_carried)
+    assert core["memory"]["sums"]["keeps"] == ["output"]
+    assert "!Nothing" in said(four.notes.not_carried)
 
 
 def test_zigzag_traffic_by_hand():

@@ -100,6 +100,7 @@ def test_wheel_runs_read_only_from_another_folder(installed: Path, tmp_path: Pat
     before = sorted(installed.rglob("*"))
     words = [sys.executable, "-m", "sim.cli.main"]
     clean = {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+    clean["NUMBA_CACHE_DIR"] = str(tmp_path / "compiled")
     shown = call([*words, "show", "a100_sxm", "--json"], tmp_path, **clean)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert json.loads(shown.stdout)["design"] == "a100_sxm"

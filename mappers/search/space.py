@@ -23,6 +23,7 @@ from itertools import product
 from math import ceil, inf, prod
 
 from accel_models.path import ENGINE, Path
+from accel_models.reader import DesignError
 from mappers.legality import rules_of
 from mappers.mapping import OPERANDS
 from mappers.problem import Contraction
@@ -112,12 +113,19 @@ def order_of(problem: Contraction, path: Path, index: int, innermost: str) -> tu
 
 
 def _axes(path: Path) -> tuple[int, tuple[int, int]]:
-    """Index of the level whose instances form an array, and its two sizes."""
+    """Index of the level whose instances form an array, and its two sizes. Raises DesignError for
+    more than one array, or more than two axes."""
+    found, sizes = 0, (1, 1)
     for i in range(1, len(path.levels)):
         axes = list(rules_of(path, i).axes.values())
+        if axes and (found or len(axes) > 2):
+            raise DesignError(
+                f"{path.design.name}: cores.{path.name}.mapping.levels.{path.levels[i].name}.axes: "
+                "the search takes one level with axes, two at most"
+            )
         if axes:
-            return i, (axes[0].size, axes[1].size if len(axes) > 1 else 1)
-    return 0, (1, 1)
+            found, sizes = i, (axes[0].size, axes[1].size if len(axes) > 1 else 1)
+    return found, sizes
 
 
 def _rank_space(problem: Contraction, path: Path, rank: str, axis_level: int) -> RankSpace:

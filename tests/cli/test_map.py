@@ -246,7 +246,7 @@ MISTAKES = [
     ((*MATMUL, "--cores", "cpu"), "a100_sxm: no cores named 'cpu'; there are sm"),
     ((*MATMUL, "--gap", "1"), "--gap '1' is not a gap; write a percentage such as 1%"),
     ((*MATMUL, "--gap", "-1%"), "--gap '-1%' is not a gap; write a percentage such as 1%"),
-    ((*MATMUL, "--budget", "0"), "--budget '0' is not a time; write seconds, such as 2 or 0.5"),
+    ((*MATMUL, "--budget", "0"), "--budget '0' is not a time; write seconds, ..."),
     ((*MATMUL, "--budget", "nan"), "--budget 'nan' is not a time; ..."),
     ((*MATMUL, "--mapping", "none.yaml"), "none.yaml: cannot be read: No such file or directory"),
     ((*MATMUL, "--html", "none/x.html"), "none/x.html: there is no folder none; create it first"),

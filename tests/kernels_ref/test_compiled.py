@@ -70,14 +70,14 @@ def test_a_change_of_another_file_compiles_its_callers(scratch: Path) -> None:
 
 def test_the_users_folder_is_used(tmp_path: Path) -> None:
     name = f"numba-{content_hash(SOURCE)}"
-    assert cache_folder(str(tmp_path / "chosen")) == tmp_path / "chosen" / name
+    assert cache_folder(str(tmp_path / "chosen"), SOURCE) == tmp_path / "chosen" / name
     assert (tmp_path / "chosen" / name).is_dir()
 
 
 def test_where_nothing_can_be_written_every_process_compiles(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    assert cache_folder(str(file)) is None
+    assert cache_folder(str(file), SOURCE) is None
 
 
 def test_numbas_own_setting_stays() -> None:

@@ -83,7 +83,7 @@ def extend(
 
     `splits` has two columns more, for the factors of the split at the axis level.
     """
-    n, extent, levels = 0, I[RANK + N_RANK * rank + EXTENT], I[LEVELS]
+    n, extent = 0, I[RANK + N_RANK * rank + EXTENT]
     for j in range(len(tiles)):
         tile = tiles[j, i]
         count = -(-extent // tile)
@@ -108,12 +108,17 @@ def extend(
                     if n < len(new_tiles):
                         new_tiles[n] = tiles[j]
                         new_splits[n] = splits[j]
-                        new_tiles[n, i - 1] = size
-                        new_splits[n, i] = s
-                        if on_axes:
-                            new_splits[n, levels + 1], new_splits[n, levels + 2] = a, b
+                        _write(I, new_tiles, new_splits, n, i, size, s, a)
                     n += 1
     return n
+
+
+@compiled(inner=True)
+def _write(I: Any, tiles: Any, splits: Any, n: Any, i: Any, size: Any, s: Any, a: Any) -> None:
+    """The choice at level i into row n: the tile outside it, its split, a of it on the first axis."""
+    tiles[n, i - 1], splits[n, i] = size, s
+    if I[AXIS_LEVEL] == i:
+        splits[n, I[LEVELS] + 1], splits[n, I[LEVELS] + 2] = a, s // a
 
 
 @compiled(inner=True)

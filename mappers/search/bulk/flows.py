@@ -37,18 +37,9 @@ def traffic(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, exact: Any, out: An
 
 @compiled(inner=True, borrowing=True)
 def _between(
-    I: Any,
-    X: Any,
-    T: Any,
-    F: Any,
-    K: Any,
-    at: Any,
-    operand: Any,
-    parent: Any,
-    child: Any,
-    exact: Any,
-    out: Any,
-) -> None:
+    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, parent: Any, child: Any,
+    exact: Any, out: Any,
+) -> None:  # fmt: skip
     """Bytes from parent to child; outputs go the other way, partial sums both."""
     up, down = 5 + 5 * parent, 5 + 5 * child
     seen, held = _moved(I, X, T, F, K, at, operand, child, parent, exact)
@@ -86,17 +77,9 @@ def _overfetch(I: Any, X: Any, F: Any, at: Any, operand: Any, parent: Any, child
 
 @compiled(inner=True, borrowing=True)
 def _moved(
-    I: Any,
-    X: Any,
-    T: Any,
-    F: Any,
-    K: Any,
-    at: Any,
-    operand: Any,
-    child: Any,
-    parent: Any,
+    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, child: Any, parent: Any,
     exact: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """(as the parent sees it, as the child holds it): elements that cross in all."""
     trips = 0
     for r in range(I[RANKS]):

@@ -12,18 +12,9 @@ from mappers.search.bulk.layout import *
 
 @compiled(inner=True, borrowing=True)
 def with_halos(
-    I: Any,
-    X: Any,
-    T: Any,
-    F: Any,
-    K: Any,
-    at: Any,
-    operand: Any,
-    child: Any,
-    parent: Any,
-    seen: Any,
-    held: Any,
-) -> Any:
+    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, child: Any, parent: Any,
+    seen: Any, held: Any,
+) -> Any:  # fmt: skip
     """Times the coordinates of dimensions that are sums of two ranks."""
     slides = _sliding(I, X, T, F, K, at, operand, child)
     for h in range(I[HALOS]):

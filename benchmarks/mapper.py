@@ -2,9 +2,9 @@
 
     python benchmarks/mapper.py [--curve] [--model] [--gap 0.01] [DESIGN ...]
 
-Prints, warm, in seconds of one core, for each design and size: time to prove the optimum (at
-most `--seconds` each, 20), bounds made a second, mappings in the space, and the gap where it was not
-proven. `--curve`: the sizes from 128^2 to 16384^2. `--model`: all ops of llama-3-70b on a100_sxm, as
+Prints, warm, in seconds of one core, for each design and size: time to prove the optimum (at most
+`--seconds` each, 20), bounds a second, mappings in the space, and the gap where it was not proven.
+`--curve`: the sizes from 128^2 to 16384^2. `--model`: all ops of llama-3-70b on a100_sxm, as
 `simulate` maps them, without and with the store of results.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations, product
+from itertools import product
 from math import gcd, prod
 
 from hypothesis import assume, given
@@ -12,7 +12,7 @@ from mapspace import by_hand, contraction, conv_dims, matmul_on
 from tiny import design_dict, engine, memory, parse
 
 from accel_models.path import Path, memory_path
-from mappers.mapping import OPERANDS, LevelMapping, Mapping
+from mappers.mapping import OPERANDS, LevelMapping
 from mappers.problem import Contraction, Dim
 from mappers.reuse import Nest, busy_steps, moved_elements
 

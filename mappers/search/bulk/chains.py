@@ -67,16 +67,9 @@ def engine_tiles(I: Any, X: Any, rank: Any, granule: Any, out: Any, every: Any) 
 
 @compiled
 def extend(
-    I: Any,
-    X: Any,
-    rank: Any,
-    choices: Any,
-    i: Any,
-    tiles: Any,
-    splits: Any,
-    new_tiles: Any,
+    I: Any, X: Any, rank: Any, choices: Any, i: Any, tiles: Any, splits: Any, new_tiles: Any,
     new_splits: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """Every choice of the split of level i and of the tile outside it, for partial chains that are
     decided from level i's tile inward; the number of them. With no room in `new_tiles`, only
     counts.
@@ -115,7 +108,7 @@ def extend(
 
 @compiled(inner=True)
 def _write(I: Any, tiles: Any, splits: Any, n: Any, i: Any, size: Any, s: Any, a: Any) -> None:
-    """The choice at level i into row n: the tile outside it, its split, a of it on the first axis."""
+    """The choice at level i into row n: the tile outside it, its split, a of it on an axis."""
     tiles[n, i - 1], splits[n, i] = size, s
     if I[AXIS_LEVEL] == i:
         splits[n, I[LEVELS] + 1], splits[n, I[LEVELS] + 2] = a, s // a

@@ -3,8 +3,8 @@
 The chip's `memory` (outermost first) is shared by kinds of `cores`; each kind has its own memory
 (outermost first), a matrix engine, a vector engine and its control costs. Quantities carry units in
 YAML and are SI here. Every number has a source (accel_models/source.py).
-Not modeled yet: several chips in one design (links are facts that nothing runs over so far), die
-area and cost from parts other than those given.
+Not modeled here: several chips (accel_models/system.py); die area and cost from parts other than
+those given.
 """
 
 from __future__ import annotations

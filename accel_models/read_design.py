@@ -84,7 +84,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any], outer: dict[str, Any]) ->
             result[key] = _merge(_kept(base.get(key), value), value, given | covered)
         else:
             result[key] = value
-            sources[key] = UNSOURCED if source is None else source
+            if not isinstance(value, list):  # names and menus of sizes, not measured numbers
+                sources[key] = UNSOURCED if source is None else source
     sources |= {
         name: text for name, text in own.items() if name not in {*_keys_within(over), "default"}
     }

@@ -58,7 +58,11 @@ def levels_of(nest: Nest, chain: Sequence[str], block: Mapping[str, int], work: 
         keeps = [item.operand for item in nest if isinstance(item, Take) and item.level == level]
         last = index == len(chain) - 1
         end = len(nest) if last else _point(nest, trips, (start, level, chain), work, problems)
-        spatial, order = _segment(nest, trips, (start, end), (level, problems))
+        spatial, order, apart = _segment(nest, trips, (start, end))
+        problems += [
+            f"{level}: two loops over {rank} with others between; ours has one a level"
+            for rank in apart
+        ]
         tile = _tile(nest, end, work)
         if last:
             tile, spatial = _engine(spatial, block, work)
@@ -128,22 +132,18 @@ def _point(
     takes = {x.operand: i for i, x in enumerate(nest) if isinstance(x, Take) and x.level == level}
     if not takes:
         return least
-    for point in range(most, least - 1, -1):
-        if not _hindered(nest, trips, takes, point, work):
-            return _without_ones(trips, point, max(least, *takes.values()))
-    point = min(max(least, *takes.values()), most)
+    own = min(max(least, *takes.values()), most)
+    points = [*range(own, least - 1, -1), *range(own + 1, most + 1)]
+    free = [point for point in points if not _hindered(nest, trips, takes, point, work)]
+    clean = [point for point in free if not _segment(nest, trips, (start, point))[2]]
+    if free:
+        return (clean or free)[0]
+    point = own
     stuck = " and ".join(_hindered(nest, trips, takes, point, work))
     problems.append(
         f"{level}: {stuck} is taken in at another point of the nest than the rest, with loops "
         "between that change what it holds; ours has one tile a level"
     )
-    return point
-
-
-def _without_ones(trips: list[int], point: int, least: int) -> int:
-    """The same point, outside of loops that run once and of further takes."""
-    while point > least and trips[point - 1] <= 1:
-        point -= 1
     return point
 
 
@@ -163,12 +163,12 @@ def _hindered(
 
 
 def _segment(
-    nest: Nest, trips: list[int], ends: tuple[int, int], say: tuple[str, list[str]]
-) -> tuple[dict[str, int], list[str]]:
-    """Splits and loop order between two points, each rank once."""
-    level, problems = say
+    nest: Nest, trips: list[int], ends: tuple[int, int]
+) -> tuple[dict[str, int], list[str], list[str]]:
+    """Splits and loop order between two points, each rank once; and ranks whose loops lie apart."""
     spatial: dict[str, int] = {}
     order: list[str] = []
+    apart: list[str] = []
     for i in range(*ends):
         item = nest[i]
         if not isinstance(item, Loop) or trips[i] <= 1:
@@ -178,7 +178,5 @@ def _segment(
         elif item.rank not in order:
             order.append(item.rank)
         elif order[-1] != item.rank:
-            problems.append(
-                f"{level}: two loops over {item.rank} with others between; ours has one a level"
-            )
-    return spatial, order
+            apart.append(item.rank)
+    return spatial, order, apart

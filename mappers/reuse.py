@@ -9,8 +9,9 @@ c_r counts the steps of rank r through the deepest level whose r-loop lies outsi
 relevant loop with more than one trip, and the copies made by spatial splits further in. A dimension
 of one rank has d = its extent, since tiles partition it, ragged edges included. A dimension that is
 a sum of ranks (p * stride + r of a convolution) is brought in tile by tile with its halo: d is the
-sum over pairs of tiles of the coordinates that the pair touches; where such a rank's loop is the
-innermost with more than one trip, the window slides, and only what it has not seen is brought in.
+sum over pairs of tiles of the coordinates that the pair touches, where tiles that one read serves
+are one; where such a rank's loop is the innermost with more than one trip, and the rank is not
+split, the window slides, and only what it has not seen is brought in (by each instance for itself).
 Cores that are dealt their tiles (`dispatch: dynamic`) start each of them afresh: nothing stays from
 one to the next, and so many neighbors as one read serves share what they have in common.
 Not modeled: reuse that exists only in a ragged edge tile; caches' conflict misses; overlap of two
@@ -120,7 +121,8 @@ def _reuse(nest: Nest, operand: str, level: int) -> tuple[dict[str, int], str | 
                     deepest[rank] = max(deepest[rank], i)
             elif nest.trips(i, rank) > 1:
                 seen = True
-                if innermost and i == level and not dealt and nest.problem.slides(operand, rank):
+                whole = nest.mapping.levels[i].spatial[rank] == 1 and not dealt
+                if innermost and i == level and whole and nest.problem.slides(operand, rank):
                     sliding = rank
             innermost = innermost and nest.trips(i, rank) == 1
     return deepest, sliding
@@ -144,6 +146,8 @@ def _dimension(nest: Nest, dim: Dim, level: int, parent: int | None, sliding: st
     if len(dim) == 1:
         return nest.problem.extents[dim[0][0]]
     (p, stride), (r, dilation) = dim
+    if sliding in (p, r):  # instances beside each other need the same at different times
+        parent = None
     total = 0
     for count_p, tile_p in _tiles(nest, p, level, parent, sliding):
         for count_r, tile_r in _tiles(nest, r, level, parent, sliding):
@@ -154,15 +158,14 @@ def _dimension(nest: Nest, dim: Dim, level: int, parent: int | None, sliding: st
 def _tiles(
     nest: Nest, rank: str, level: int, parent: int | None, sliding: str | None
 ) -> tuple[tuple[int, int], ...]:
-    """(how many, how large) the tiles along `rank` are: full ones, and the last."""
+    """(how many, how large) the tiles along `rank` are: full ones, and the last. As the parent sees
+    them, those that one read serves are one."""
     levels, extent = nest.mapping.levels, nest.problem.extents[rank]
-    tile = levels[level].tile[rank]
-    if rank == sliding and levels[level].spatial[rank] == 1:
-        tile = levels[level - 1].tile[rank]
-    elif parent is not None:
-        for i in range(parent + 1, level + 1):
-            if nest.shared(i, rank) >= nest.copies(i, rank):
-                tile = min(extent, tile * nest.copies(i, rank))
+    tile = levels[level - 1 if rank == sliding else level].tile[rank]
+    for i in range(level + 1 if parent is None else parent + 1, level + 1):
+        copies = nest.copies(i, rank)
+        if nest.path.levels[i - 1].multicast >= copies:
+            tile = min(extent, tile * copies)
     count = ceil_div(extent, tile)
     return (count - 1, tile), (1, extent - (count - 1) * tile)
 

@@ -65,6 +65,7 @@ class _Search:
     total: int = 0
     lower: float = 0.0
     done: bool = False
+    clock: float = 0.0  # when the budget of seconds began
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ class _Search:
     def run(self) -> None:
         """Powers of two first, then everything."""
         self._stage(coarse=True)
-        if self.chosen is not None and self._left(0) <= 0:
+        if self.limits.evaluations is not None and self.chosen and self._left(0) <= 0:
             return
         self.lower = np.inf
         try:
@@ -136,6 +137,7 @@ class _Search:
             improve(*problem, most, *opened.arrays(), *best)
             if rooting:
                 opened.sort()
+                self.clock = self.clock or time.perf_counter()  # all is compiled by now
             self._take(grown)
             if self.chosen is not None:
                 most = min(CHUNK, self._left(opened.made))
@@ -145,7 +147,8 @@ class _Search:
     def _left(self, bounds: int) -> int:
         """Bounds that may still be made; the clock allows a chunk or nothing."""
         limits = self.limits
-        if limits.seconds is not None and time.perf_counter() - self.started > limits.seconds:
+        spent = time.perf_counter() - (self.clock or self.started)
+        if limits.seconds is not None and spent > limits.seconds:
             return 0
         if limits.evaluations is None:
             return CHUNK

@@ -108,13 +108,15 @@ def block_ranks(chain: Chain, work: Workload) -> dict[str, int]:
 
 
 def contraction_of(work: Workload, found: Imported) -> Contraction:
-    """The problem for the mapper: 8-bit words, sums as wide as outputs, if nothing else is said."""
+    """The problem for the mapper: words as wide as the multiplier's, unless the layer says more."""
     path = memory_path(found.parsed(), "core")
     pair = next(iter(path.engine.pe.formats))
     weight, _, activation = pair.partition("*")
     dims = MATMUL.dims if work.matmul else work.dims
     extents = dict.fromkeys("bmnk", 1) | dict(work.ranks) if work.matmul else dict(work.ranks)
-    bits = {o: work.bits.get(o, 8) for o in ("activation", "weight", "output")}
+    of_weight, of_activation, of_sums = found.machine.macs.bits
+    words = {"activation": of_activation, "weight": of_weight, "output": of_sums or of_activation}
+    bits = words | dict(work.bits)
     return Contraction(
         extents,
         path.datapath(FORMATS[weight], FORMATS[activation or weight]),

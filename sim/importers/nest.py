@@ -4,9 +4,9 @@ Theirs is a list, outermost first, of loops (in time, or spread over the instanc
 of places where a memory takes a tensor in. Ours has one tile per level, so all that a level keeps
 must be taken in at one point of the nest. Moving a tensor's point is free in traffic, as long as it
 moves inward over loops that do not concern it (the tile stays the same) or outward over loops that
-do (the tile grows, so only room is lost); the innermost point that all of a level's tensors can be
-moved to is taken. If there is none, the placement is uneven in a way that ours cannot say, and is
-reported.
+do (the tile grows, so only room is lost). Of the points that all of a level's tensors can be moved
+to, the innermost is taken that lies no further in than theirs. If there is none, the placement is
+uneven in a way that ours cannot say, and is reported.
 """
 
 from __future__ import annotations

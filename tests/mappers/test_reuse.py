@@ -154,13 +154,17 @@ def test_counts_with_halos_equal_a_nest_that_is_run(nest: Nest, operand: str, le
 @given(nests(ragged=False, conv=True, multicast=(16,)), operands)
 def test_reads_of_a_multicast_equal_those_of_a_nest_that_is_run(nest: Nest, operand: str):
     """What several instances want at once is read once; sums of one output are written once, if
-    they are added up on the way."""
+    they are added up on the way. Instances side by side that slide each read for themselves."""
     assume(dense(nest))
     if operand == "output" and not nest.path.levels[1].reduction:
         assert moved_elements(nest, operand, 2, 1) == moved_elements(nest, operand, 2)
         return
     real = sum(len(set().union(*step)) for step in run(nest, operand, 2))
-    assert moved_elements(nest, operand, 2, 1) == real
+    counted = moved_elements(nest, operand, 2, 1)
+    if sum(nest.mapping.levels[2].spatial[rank] > 1 for rank in "pr") == 1:  # one may slide
+        assert real <= counted <= moved_elements(nest, operand, 2)
+    else:
+        assert counted == real
 
 
 @given(st.booleans().flatmap(lambda conv: nests(ragged=True, conv=conv)), operands)

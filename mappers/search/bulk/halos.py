@@ -31,12 +31,14 @@ def _sliding(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, chil
     for position in range(I[RANKS] - 1, -1, -1):
         r = I[start + position]
         if (K[at[r], TRIPS] >> child) & 1:
-            dealt = I[RANK + N_RANK * r + DEALT] and child == I[FIRST]
+            whole = F[at[r], SPLIT + child] == 1.0
+            if I[RANK + N_RANK * r + DEALT] and child == I[FIRST]:
+                whole = False
             for h in range(I[HALOS]):
                 mine = I[HALO + 5 * h + 0] == operand and (
                     I[HALO + 5 * h + 1] == r or I[HALO + 5 * h + 3] == r
                 )
-                if mine and not dealt:
+                if mine and whole:
                     return r
             return -1
     return -1
@@ -52,6 +54,8 @@ def _pairs_of_tiles(
         I[HALO + 5 * h + 3],
         I[HALO + 5 * h + 4],
     )
+    if slides in (p, r):  # instances beside each other need the same at different times
+        parent = child
     count_p, tile_p, edge_p = _tiles(I, X, F, at, p, child, parent, slides)
     count_r, tile_r, edge_r = _tiles(I, X, F, at, r, child, parent, slides)
     return (
@@ -68,12 +72,12 @@ def _tiles(I: Any, X: Any, F: Any, at: Any, rank: Any, child: Any, parent: Any, 
     extent = float(I[RANK + N_RANK * rank + EXTENT])
     node = at[rank]
     tile = F[node, TILE + child]
-    if rank == slides and F[node, SPLIT + child] == 1.0:
+    if rank == slides:
         tile = F[node, TILE + child - 1] if child > 1 else extent
-    else:
-        for i in range(parent + 1, child + 1):
-            if F[node, GROUPS + i] == 1.0:
-                tile = min(extent, tile * F[node, SPLIT + i])
+    for i in range(parent + 1, child + 1):
+        copies = F[node, SPLIT + i]
+        if X[LEVEL + N_LEVEL * (i - 1) + MULTICAST] >= copies:
+            tile = min(extent, tile * copies)
     count = np.ceil(extent / tile)
     return count - 1, tile, extent - (count - 1) * tile
 

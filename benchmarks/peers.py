@@ -50,7 +50,7 @@ from sim.importers.imported import Imported, add_mapping, contraction_of, mappin
 from sim.importers.zigzag_mapping import Unrolled, shared_out, spread_of
 
 HERE = Path(__file__).parent
-TIMEOUT_S, LIMIT_S = 900, 120.0  # of theirs and of each of our searches
+TIMEOUT_S, LIMIT_S = 300, 60.0  # of theirs and of each of our searches
 PJ = 1e-12
 
 

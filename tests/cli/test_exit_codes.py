@@ -241,7 +241,11 @@ def test_read_only_copy_from_another_folder(tmp_path: Path) -> None:
         done = subprocess.run(
             [*COMMAND, "simulate", "a100_sxm", "opt-125m", "--context", "8", "--json"],
             cwd=elsewhere,
-            env=environment(PYTHONPATH=str(install), PYTHONDONTWRITEBYTECODE="1"),
+            env=environment(
+                PYTHONPATH=str(install),
+                PYTHONDONTWRITEBYTECODE="1",
+                NUMBA_CACHE_DIR=str(tmp_path / "compiled"),
+            ),
             capture_output=True,
             text=True,
             check=False,

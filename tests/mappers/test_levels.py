@@ -92,7 +92,7 @@ def one_tile_traffic(problem: Contraction) -> dict[str, Any]:
     path = memory_path(machine(dram={"granularity": "64 B"}), "core")
     ones = dict.fromkeys(RANKS, 1)
     levels = (LevelMapping(v.name, problem.extents, ones, RANKS, v.keeps) for v in path.levels)
-    return matmul_traffic(problem, Nest(Mapping(tuple(levels)), path, problem.extents))[0]
+    return matmul_traffic(problem, Nest(Mapping(tuple(levels)), path, problem))[0]
 
 
 def test_whole_rows_leave_no_gaps():

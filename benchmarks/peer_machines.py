@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SIZES = ((512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096))
+SIZES = (512, 1024, 4096)  # of m, n and k
 
 _MEMORY = """  - !Memory
     name: {name}

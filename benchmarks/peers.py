@@ -1,6 +1,7 @@
 """Mappers of other tools beside ours: the same machine in their format, imported into ours.
 
     python benchmarks/peers.py [--only zigzag|accelforge|scalesim] [--venvs DIR] [--long]
+                               [--size N ...] [--machine WORDS]
 
 DIR holds an environment for each peer (`DIR/zigzag/bin/python` with zigzag-dse and six,
 `DIR/accelforge/bin/python` with accelforge, Python 3.12, `DIR/scalesim/bin/python` with scalesim
@@ -143,10 +144,10 @@ def compare(
     row("both under their model", result["energy"], there, "J")
 
 
-def accelforge(peer: Peer) -> None:
+def accelforge(peer: Peer, wanted: argparse.Namespace) -> None:
     """Two and three levels, energy."""
     for levels in (2, 3):
-        for sizes in SIZES:
+        for sizes in asked(wanted, f"{levels} levels"):
             print(f"  {levels} levels, {'x'.join(map(str, sizes))}, energy")
             spec = accelforge_machine(levels, sizes)
             file = peer.file("machine.yaml", spec)
@@ -170,7 +171,7 @@ def _mapping(nodes: list[str]) -> str:
     return "mapping:\n  nodes:\n" + "".join(f"  - {node}\n" for node in nodes)
 
 
-def zigzag(peer: Peer) -> None:
+def zigzag(peer: Peer, wanted: argparse.Namespace) -> None:
     """Two and three levels over one multiplier, and zigzag's own tpu_like, energy."""
     shipped = next(peer.python.parents[1].glob("lib/*/site-packages/zigzag/inputs/hardware"))
     cases = [(f"{levels} levels", zigzag_machine(levels), "D1: ['K, 1']") for levels in (2, 3)]
@@ -178,7 +179,7 @@ def zigzag(peer: Peer) -> None:
     tpu = (shipped / "tpu_like.yaml").read_text().replace("bandwidth_min: 64", "bandwidth_min: 8")
     cases.append(("tpu_like, bandwidth_min 8", tpu, "D1: ['K, 32'], D2: ['C, 32']"))
     for name, hardware, unrolled in cases:
-        for sizes in SIZES:
+        for sizes in asked(wanted, name):
             print(f"  {name}, {'x'.join(map(str, sizes))}, energy")
             files = [
                 peer.file("hardware.yaml", hardware),
@@ -223,9 +224,9 @@ def _carry_zigzag(found: Imported, result: dict, unrolled: str) -> None:
     add_mapping(found, work, shared_out(loops, spread, work, found.machine, held), "zigzag")
 
 
-def scalesim(peer: Peer, long: bool) -> None:
+def scalesim(peer: Peer, wanted: argparse.Namespace) -> None:
     """Cycles of a 32 x 32 array; it has no mapper."""
-    for m, n, k in SIZES:
+    for m, n, k in asked(wanted, "32 x 32"):
         print(f"  32 x 32 weight-stationary, {m}x{n}x{k}, cycles with operands at hand")
         config = peer.file("array.cfg", SCALESIM)
         topology = peer.file("layer.csv", f"Layer, M, N, K,\nmatmul, {m}, {n}, {k},\n")
@@ -234,7 +235,7 @@ def scalesim(peer: Peer, long: bool) -> None:
         started = time.perf_counter()
         ours = engine.service(MatmulTile(m, n, k)).latency
         seconds = time.perf_counter() - started
-        if m * n * k > 512**3 and not long:
+        if m * n * k > 512**3 and not wanted.long:
             print(
                 f"    ours {ours:.0f}; theirs takes minutes at 1024, hours beyond: --long runs it"
             )
@@ -247,16 +248,28 @@ def scalesim(peer: Peer, long: bool) -> None:
             )
 
 
+PEERS = {"accelforge": accelforge, "zigzag": zigzag, "scalesim": scalesim}
+
+
+def asked(wanted: argparse.Namespace, machine_name: str) -> list[tuple[int, int, int]]:
+    """Sizes to run on this machine."""
+    if wanted.machine and wanted.machine not in machine_name:
+        return []
+    return [(n, n, n) for n in wanted.size or SIZES]
+
+
 def main() -> None:
     """Every peer that is installed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("zigzag", "accelforge", "scalesim"))
+    parser.add_argument("--only", choices=PEERS)
     parser.add_argument(
         "--venvs", type=Path, default=Path("peers"), help="a folder of environments"
     )
     parser.add_argument("--long", action="store_true", help="also what takes more than a minute")
+    parser.add_argument("--size", type=int, action="append", help="N for NxNxN [512 1024 4096]")
+    parser.add_argument("--machine", help="only machines with these words: '3 levels', tpu_like")
     arguments = parser.parse_args()
-    for name in ("accelforge", "zigzag", "scalesim"):
+    for name in PEERS:
         if arguments.only not in (None, name):
             continue
         python = (arguments.venvs / name / "bin" / "python").absolute()
@@ -265,11 +278,7 @@ def main() -> None:
             continue
         print(name)
         with tempfile.TemporaryDirectory() as folder:
-            peer = Peer(name, python, Path(folder))
-            if name == "scalesim":
-                scalesim(peer, arguments.long)
-            else:
-                {"accelforge": accelforge, "zigzag": zigzag}[name](peer)
+            PEERS[name](Peer(name, python, Path(folder)), arguments)
 
 
 if __name__ == "__main__":

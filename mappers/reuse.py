@@ -10,8 +10,9 @@ relevant loop with more than one trip, and the copies made by spatial splits fur
 of one rank has d = its extent, since tiles partition it, ragged edges included. A dimension that is
 a sum of ranks (p * stride + r of a convolution) is brought in tile by tile with its halo: d is the
 sum over pairs of tiles of the coordinates that the pair touches, where tiles that one read serves
-are one; where such a rank's loop is the innermost with more than one trip, and the rank is not
-split, the window slides, and only what it has not seen is brought in (by each instance for itself).
+are one; where such a rank's loop is the innermost with more than one trip, the rank is not split
+and the window has no gaps, it slides, and only what it has not seen is brought in (by each instance
+for itself).
 Cores that are dealt their tiles (`dispatch: dynamic`) start each of them afresh: nothing stays from
 one to the next, and so many neighbors as one read serves share what they have in common.
 Not modeled: reuse that exists only in a ragged edge tile; caches' conflict misses; overlap of two
@@ -146,8 +147,13 @@ def _dimension(nest: Nest, dim: Dim, level: int, parent: int | None, sliding: st
     if len(dim) == 1:
         return nest.problem.extents[dim[0][0]]
     (p, stride), (r, dilation) = dim
-    if sliding in (p, r):  # instances beside each other need the same at different times
-        parent = None
+    if sliding in (p, r):
+        tile = nest.mapping.levels[level].tile
+        reach = 1 + stride * (tile[p] - 1) + dilation * (tile[r] - 1)
+        if reach > tile[p] * tile[r]:  # a window with gaps meets little of what it holds
+            sliding = None
+        else:  # instances beside each other need the same at different times
+            parent = None
     total = 0
     for count_p, tile_p in _tiles(nest, p, level, parent, sliding):
         for count_r, tile_r in _tiles(nest, r, level, parent, sliding):

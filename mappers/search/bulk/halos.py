@@ -54,8 +54,12 @@ def _pairs_of_tiles(
         I[HALO + 5 * h + 3],
         I[HALO + 5 * h + 4],
     )
-    if slides in (p, r):  # instances beside each other need the same at different times
-        parent = child
+    if slides in (p, r):
+        wide_p, wide_r = F[at[p], TILE + child], F[at[r], TILE + child]
+        if 1 + stride * (wide_p - 1) + dilation * (wide_r - 1) > wide_p * wide_r:
+            slides = -1
+        else:  # instances beside each other need the same at different times
+            parent = child
     count_p, tile_p, edge_p = _tiles(I, X, F, at, p, child, parent, slides)
     count_r, tile_r, edge_r = _tiles(I, X, F, at, r, child, parent, slides)
     return (

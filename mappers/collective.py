@@ -35,7 +35,7 @@ from mappers.search.found import OBJECTIVES
 from workloads.ops import Collective
 
 if TYPE_CHECKING:
-    from mappers.cost_rules import Context
+    from mappers.context import Context
 
 
 def plan_collective(op: Collective, epilogue: tuple[object, ...], context: Context) -> Plan:

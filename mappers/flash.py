@@ -8,6 +8,13 @@ pass). Tiles that the mask hides are skipped. Per key tile and job:
     matrix: Q K^T (tm x ts x d) and P V (tm x dv x ts);  vector: softmax of tm x ts, rescaling of
     tm x dv
 
+Two levels of tiles (FastAttention, arXiv 2410.16663, for engines that hand tiles to each other at a
+cost): keys are loaded and scores handed over in blocks of several tiles. A block's scores, and the
+probabilities on their way back, pass through the innermost shared memory, as do the block's sums;
+hand-overs and rescalings are one per block. The mask of a tile at the edge of what is visible is
+cut from a matrix of twice the largest block squared in that memory (its tiling-mask), instead of
+compared with positions; a whole mask in memory costs its reading and hides no tile.
+
 Jobs are dealt longest first, a round per core; a core's resources overlap between tiles. What is
 moved at each level: `mappers.flash_traffic`.
 Not modeled: warps specialized by role, exp emulated in multiply-adds, paged cache look-ups.
@@ -24,33 +31,45 @@ import numpy as np
 from accel_models.engines.tile import MatmulTile
 from accel_models.path import Path
 from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
-from mappers.flash_problem import Flash, FlashTile
-from mappers.flash_traffic import Steps, flash_traffic, home
+from mappers.flash_problem import Flash, FlashTile, exchange, home
+from mappers.flash_traffic import Steps, flash_traffic
 from mappers.traffic import operand_sums
 from workloads.ops.attention import Attention, softmax_ops
 
 MAX_KEY_TILE = 1024
+MAX_BLOCK = 4096
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
+STEPS = (1, 2, 4, 8, 16)
 
 
-def flash_tiles(flash: Flash, path: Path) -> Iterator[FlashTile]:
-    """Tiles that fit the cores' memories."""
+def flash_tiles(flash: Flash, path: Path, steps: int = 1) -> Iterator[FlashTile]:
+    """Tiles that fit the memories, `steps` of them to a block."""
     op = flash.op
     gm, gn, _ = path.engine.geometry(flash.qk.pair.macs_per_cycle)
     rows = op.group * op.q_len
     longest = min(op.kv_len, MAX_KEY_TILE)
-    for tm, ts in product(menu(gm, rows), menu(gn, longest)):
-        if tm > 2048 or not _fits(flash, path, tm, ts):
+    for tm, ts in product(doublings(gm, rows), doublings(gn, longest)):
+        if tm > 2048 or not _fits(flash, path, FlashTile(tm, ts, 1, 1, steps)):
             continue
         jobs = op.batch * op.kv_heads * ceil(rows / tm)
         grid = max(e for e in range(1, path.engine.count + 1) if e == 1 or tm >= e * gm)
         for splits in SPLITS:
-            if splits > 1 and (jobs * splits > 4 * path.cores or splits * ts > op.kv_len):
+            if splits > 1 and (jobs * splits > 4 * path.cores or splits * ts * steps > op.kv_len):
                 break
-            yield FlashTile(tm, ts, splits, grid)
+            yield FlashTile(tm, ts, splits, grid, steps)
 
 
-def menu(granule: int, extent: int) -> list[int]:
+def two_level_tiles(flash: Flash, path: Path) -> Iterator[FlashTile]:
+    """Tiles in blocks of several, where engines hand over at a cost."""
+    if not path.control.sync:
+        return
+    for steps in STEPS[1:]:
+        for tile in flash_tiles(flash, path, steps):
+            if tile.block <= MAX_BLOCK and tile.block < 2 * flash.op.kv_len:
+                yield tile
+
+
+def doublings(granule: int, extent: int) -> list[int]:
     """granule times powers of two below the extent, and the extent itself."""
     sizes, size = [], granule
     while size < extent:
@@ -59,13 +78,19 @@ def menu(granule: int, extent: int) -> list[int]:
     return [*sizes, extent]
 
 
-def _fits(flash: Flash, path: Path, tm: int, ts: int) -> bool:
-    """Q, two tiles of K and V, scores and output beside each other where each stays."""
-    op = flash.op
-    inputs = tm * op.head_dim * flash.q_bytes + 2 * ts * flash.kv_row_bytes
-    sums = tm * (op.v_head_dim + ts) * flash.partial_bytes
+def _fits(flash: Flash, path: Path, tile: FlashTile) -> bool:
+    """Q, two blocks of K and V, scores and output beside each other where each stays; in blocks, a
+    tile's scores leave before the block's output is made."""
+    op, tm = flash.op, tile.tm
+    inputs = tm * op.head_dim * flash.q_bytes + 2 * tile.block * flash.kv_row_bytes
+    widths = (op.v_head_dim, tile.ts)
+    sums = tm * (max(widths) if tile.steps > 1 else sum(widths)) * flash.partial_bytes
+    parts = [(home("weight", path), inputs), (home("output", path), sums)]
+    if tile.steps > 1:
+        scores = tm * tile.block * (flash.partial_bytes + flash.o_bytes)
+        parts.append((exchange(path), scores + tm * op.v_head_dim * flash.partial_bytes))
     need: dict[str, float] = {}
-    for level, size in ((home("weight", path), inputs), (home("output", path), sums)):
+    for level, size in parts:
         cores = path.cores / level.instances  # that share an instance, or a part of a core's
         need[level.name] = need.get(level.name, 0.0) + size * cores
     return all(size <= path.by_name[name].capacity for name, size in need.items())
@@ -74,54 +99,75 @@ def _fits(flash: Flash, path: Path, tm: int, ts: int) -> bool:
 def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     """Latency and energy of the op in these tiles."""
     op = flash.op
-    steps = _key_tiles(op, tile)  # per query tile of one head, already per split
-    heads = op.batch * op.kv_heads
-    lengths = np.sort(np.repeat(steps, tile.splits))[::-1]
-    jobs = len(lengths) * heads
-    busiest = float(_rounds(lengths, heads, path.cores))
-    total = float(lengths.sum()) * heads
-    cores = max(1.0, min(path.cores, total / max(busiest, 1.0)))
-    vector = _vector_work(flash, tile, total, jobs)
-    cycles = busiest * _matrix_cycles(flash, tile, path)
-    vector_s = path.vector_seconds(vector, cores)
-    busy = {"matrix": cycles / path.clock_hz, "vector": vector_s}
+    busiest, hand_overs, steps = _dealt(flash, tile, path)
+    cores = max(1.0, min(path.cores, steps.total / max(busiest, 1.0)))
+    vector = _vector_work(flash, tile, steps)
+    busy = {
+        "matrix": busiest * _matrix_cycles(flash, tile, path) / path.clock_hz,
+        "vector": path.vector_seconds(vector, cores),
+    }
     if not path.control.overlap_engines:
-        busy = {"matrix": busy["matrix"] + vector_s}
-    query_tiles = ceil(op.group * op.q_len / tile.tm)
-    traffic = flash_traffic(flash, tile, path, Steps(total, jobs, query_tiles))
+        busy = {"matrix": sum(busy.values())}
+    traffic = flash_traffic(flash, tile, path, steps)
     head, tail, serial = {}, {}, {}
     for i, level in enumerate(path.memories):
         read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
         working = level.instances if i < path.first_core else cores * level.instances / path.cores
         busy[level.name] = float(level.seconds(read, written, working))
-        head[level.name] = tail[level.name] = busy[level.name] * 0.5 / max(1.0, busiest)
+        head[level.name] = tail[level.name] = busy[level.name] * 0.5 / max(1.0, hand_overs)
         if level.buffering == "single":
             serial[level.name] = busy[level.name] - head[level.name] - tail[level.name]
-    busy["in_flight"] = busiest * _load_latency(flash, tile, path)
+    busy["in_flight"] = hand_overs * _load_latency(flash, tile, path)
     joules = memory_joules(traffic, path)
-    macs = total * tile.tm * tile.ts
+    macs = steps.total * tile.tm * tile.ts
     joules["matrix"] = macs * (
         op.head_dim * flash.qk.pair.energy + op.v_head_dim * flash.pv.pair.energy
     )
     joules["vector"] = vector_joules(vector, path)
-    sync = 2 * busiest * (path.control.sync or 0.0)
+    sync = 2 * hand_overs * (path.control.sync or 0.0)
     launches = 2 if tile.splits > 1 else 1
     return compose(Work(busy, head, tail, joules, traffic, serial, sync, launches), path)
 
 
-def _key_tiles(op: Attention, tile: FlashTile) -> np.ndarray:
-    """Key tiles that each query tile of a head visits, per split."""
+def _dealt(flash: Flash, tile: FlashTile, path: Path) -> tuple[float, float, Steps]:
+    """Key tiles and hand-overs of the busiest core, and of all jobs together."""
+    op, heads = flash.op, flash.op.batch * flash.op.kv_heads
+    visited, cut = _key_tiles(flash, tile)  # per query tile of one head, already per split
+    tiles = np.repeat(np.sort(visited)[::-1], tile.splits)
+    blocks = -(-tiles // tile.steps)
+    steps = Steps(
+        float(tiles.sum()) * heads,
+        len(tiles) * heads,
+        ceil(op.group * op.q_len / tile.tm),
+        float(blocks.sum()) * heads,
+        float(cut.sum()) * heads,
+    )
+    return _rounds(tiles, heads, path.cores), _rounds(blocks, heads, path.cores), steps
+
+
+def _key_tiles(flash: Flash, tile: FlashTile) -> tuple[np.ndarray, np.ndarray]:
+    """Key tiles that each query tile of a head visits per split, and how many of its tiles need the
+    mask: all that are visited less those that every row sees whole."""
+    op: Attention = flash.op
     rows = op.group * op.q_len
     first = np.arange(0, rows, tile.tm) // op.group
     last = (np.minimum(np.arange(0, rows, tile.tm) + tile.tm, rows) - 1) // op.group
     offset = op.kv_len - op.q_len
-    high = np.minimum(offset + last + 1, op.kv_len) if op.causal else np.full_like(last, op.kv_len)
-    low = np.zeros_like(first)
+    everything = np.full_like(last, op.kv_len)
+    if flash.mask == "whole":
+        visited = -(-everything // tile.ts)
+        return -(-visited // tile.splits), visited
+    ends = [
+        np.minimum(offset + at + 1, op.kv_len) if op.causal else everything for at in (first, last)
+    ]
+    starts = [np.zeros_like(end) for end in ends]
     if op.window:
-        seen = offset + first + 1 if op.causal else np.full_like(first, op.kv_len)
-        low = np.maximum(0, seen - op.window)
-    tiles = -(-(high - low) // tile.ts)
-    return -(-tiles // tile.splits)
+        seen = [offset + at + 1 if op.causal else everything for at in (first, last)]
+        starts = [np.maximum(0, end - op.window) for end in seen]
+    visited = -(-(ends[1] - starts[0]) // tile.ts)
+    clear = np.maximum(0, ends[0] - starts[1]) // tile.ts
+    ragged = visited * tile.ts > op.kv_len  # the last tile of all is cut by the cache's end
+    return -(-visited // tile.splits), np.maximum(0, visited - clear - ragged)
 
 
 def _rounds(lengths: np.ndarray, heads: int, cores: int) -> int:
@@ -141,27 +187,31 @@ def _matrix_cycles(flash: Flash, tile: FlashTile, path: Path) -> float:
     return float(path.engine.service(qk).interval + path.engine.service(pv).interval)
 
 
-def _vector_work(flash: Flash, tile: FlashTile, total: float, jobs: int) -> dict[str, float]:
-    """Softmax of every score tile, rescaling of the running output, conversions, combination."""
+def _vector_work(flash: Flash, tile: FlashTile, steps: Steps) -> dict[str, float]:
+    """Softmax of every score tile, the mask, rescaling of the running output, conversions,
+    combination."""
     op = flash.op
-    work = softmax_ops(total * tile.tm * tile.ts, op.softcap)
-    work["mul"] += total * tile.tm * op.v_head_dim
-    work["exp"] += total * tile.tm
-    work["rsqrt"] = work.get("rsqrt", 0.0) + jobs * tile.tm
+    work = softmax_ops(steps.total * tile.tm * tile.ts, op.softcap)
+    work["compare" if flash.mask == "index" else "add"] += steps.cut * tile.tm * tile.ts
+    work["mul"] += steps.blocks * tile.tm * op.v_head_dim
+    work["exp"] += steps.blocks * tile.tm
+    if tile.steps > 1:
+        work["add"] += steps.blocks * tile.tm * op.v_head_dim
+    work["rsqrt"] = work.get("rsqrt", 0.0) + steps.jobs * tile.tm
     converted = flash.qk.convert_weight * op.head_dim + flash.pv.convert_weight * op.v_head_dim
-    work["convert"] += total * tile.ts * converted
+    work["convert"] += steps.total * tile.ts * converted
     if tile.splits > 1:
-        work["mul"] += jobs * tile.tm * op.v_head_dim
-        work["add"] += jobs * tile.tm * op.v_head_dim
+        work["mul"] += steps.jobs * tile.tm * op.v_head_dim
+        work["add"] += steps.jobs * tile.tm * op.v_head_dim
     return work
 
 
 def _load_latency(flash: Flash, tile: FlashTile, path: Path) -> float:
-    """Seconds per key tile that a core at least takes: Little's law, as in `mappers.matmul`."""
+    """Seconds per block that a core at least takes: Little's law, as in `mappers.matmul`."""
     level = home("weight", path)
     if path.levels.index(level) < path.first_core or level.buffering == "single":
         return 0.0
     latency = path.access_latency_s(path.levels.index(level) + 1)
     if level.buffering == "double":
         return latency
-    return latency / max(1.0, level.capacity // (tile.ts * flash.kv_row_bytes) - 1)
+    return latency / max(1.0, level.capacity // (tile.block * flash.kv_row_bytes) - 1)

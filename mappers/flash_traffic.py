@@ -2,11 +2,13 @@
 
 Queries, and keys with values, go down their own chain of levels that keep them. Shared levels: the
 cache comes into one once if that of the heads in flight fits it, else once for every round of query
-tiles, and never more than the level further in takes. A core's first level that keeps an operand
-is its home: every job brings in its own key tiles (a parent's multicast serves query tiles of the
-same head together). Each level further in takes the key tile once per step, and the queries again;
+tiles, and never more than the level further in takes. A core's first level that keeps an operand is
+its home: every job brings in its own key tiles (a parent's multicast serves query tiles of the same
+head together). Each level further in takes the key tile once per step, and the queries again;
 registers take keys once for every block of rows that their sums leave room for, and every engine
-its own copy. The engine reads and writes at the innermost level that keeps an operand.
+its own copy. The engine reads and writes at the innermost level that keeps an operand. Scores
+become probabilities where sums stay; in blocks of several tiles they go to the innermost shared
+level and back, and so do the block's sums. An operand that stays on chip is read where it lies.
 Not modeled: reuse of a key tile by two jobs on one core.
 """
 
@@ -19,31 +21,19 @@ from math import ceil
 from accel_models.engines.tile import MatmulTile
 from accel_models.path import Level, Path
 from mappers.cost import Traffic, add_traffic
-from mappers.flash_problem import Flash, FlashTile
+from mappers.flash_problem import Flash, FlashTile, exchange, home, own_keepers
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Key tiles of all jobs together, jobs, and query tiles of a head."""
+    """Key tiles of all jobs together, jobs, query tiles of a head; blocks of tiles of all jobs, and
+    tiles that need the mask."""
 
     total: float
     jobs: int
     query_tiles: int
-
-
-def own_keepers(operand: str, path: Path) -> list[Level]:
-    """The levels of a core that keep the operand, outermost first."""
-    return [m for m in path.memories[path.first_core :] if operand in m.keeps]
-
-
-def home(operand: str, path: Path) -> Level:
-    """Where a tile stays: a core's largest memory for sums, its first for inputs, else a shared
-    one."""
-    own = own_keepers(operand, path)
-    if own and operand == "output":
-        return max(own, key=lambda m: m.capacity * m.instances)
-    shared = [m for m in path.memories[: path.first_core] if operand in m.keeps]
-    return own[0] if own else shared[-1]
+    blocks: float
+    cut: float
 
 
 def flash_traffic(flash: Flash, tile: FlashTile, path: Path, steps: Steps) -> Traffic:
@@ -52,22 +42,36 @@ def flash_traffic(flash: Flash, tile: FlashTile, path: Path, steps: Steps) -> Tr
     rows = op.batch * op.kv_heads * op.group * op.q_len
     queries = rows * op.head_dim * flash.q_bytes
     into_cores = steps.total * tile.ts * flash.kv_row_bytes
-    _descend("activation", _queries_in(queries, tile, path), path, traffic)
-    _descend("weight", _cache_in(flash, tile, path, steps, into_cores), path, traffic)
+    _descend("activation", _queries_in(queries, tile, path), flash.stays.get("q"), path, traffic)
+    entering = _cache_in(flash, tile, path, steps, into_cores)
+    keys = op.head_dim * flash.k_bytes / flash.kv_row_bytes
+    for name, share in (("k", keys), ("v", 1 - keys)):
+        part = [(level, amount * share) for level, amount in entering]
+        _descend("weight", part, flash.stays.get(name), path, traffic)
     again = steps.total * tile.tm * op.head_dim * flash.q_bytes
     _inside("activation", queries * tile.splits, again, (flash, tile), path, traffic)
     _inside("weight", into_cores, into_cores, (flash, tile), path, traffic)
     _engine_words(flash, tile, path, steps, traffic)
+    _scores(flash, tile, path, steps, traffic)
+    _masks(flash, tile, path, steps, traffic)
     _results(flash, tile, path, steps, traffic)
     return traffic
 
 
 def _descend(
-    operand: str, amounts: list[tuple[Level, float]], path: Path, traffic: Traffic
+    operand: str,
+    amounts: list[tuple[Level, float]],
+    start: str | None,
+    path: Path,
+    traffic: Traffic,
 ) -> None:
-    """Charge each amount to the level it enters and the one it comes from."""
+    """Charge each amount to the level it enters and the one it comes from, inward of `start`."""
     parent = path.levels[0]
-    for level, amount in amounts:
+    below = next((i + 1 for i, (level, _) in enumerate(amounts) if level.name == start), 0)
+    if below:
+        add_traffic(traffic, parent.name, operand, 0.0, 0.0)
+        parent = amounts[below - 1][0]
+    for level, amount in amounts[below:]:
         add_traffic(traffic, parent.name, operand, amount, 0.0)
         add_traffic(traffic, level.name, operand, 0.0, amount)
         parent = level
@@ -146,7 +150,7 @@ def _register_copies(
 def _engine_words(
     flash: Flash, tile: FlashTile, path: Path, steps: Steps, traffic: Traffic
 ) -> None:
-    """Operands and sums of Q K^T and P V, and the scores between them."""
+    """Operands and sums of Q K^T and P V."""
     op = flash.op
     places = {
         operand: (own_keepers(operand, path) or [home(operand, path)])[-1].name
@@ -167,9 +171,34 @@ def _engine_words(
         for operand, each in reads.items():
             add_traffic(traffic, places[operand], operand, steps.total * each, 0.0)
         add_traffic(traffic, places["output"], "output", read, written)
+
+
+def _scores(flash: Flash, tile: FlashTile, path: Path, steps: Steps, traffic: Traffic) -> None:
+    """Scores to the vector engine, probabilities back; between blocks, sums too."""
     scores = steps.total * tile.tm * tile.ts
+    wide, narrow = scores * flash.partial_bytes, scores * flash.o_bytes
     at = home("output", path).name
-    add_traffic(traffic, at, "scores", scores * flash.partial_bytes, scores * flash.o_bytes)
+    if tile.steps == 1:
+        add_traffic(traffic, at, "scores", wide, narrow)
+        return
+    sums = steps.blocks * tile.tm * flash.op.v_head_dim * flash.partial_bytes
+    add_traffic(traffic, at, "scores", wide + sums, 0.0)
+    add_traffic(traffic, exchange(path).name, "scores", wide + narrow + sums, wide + narrow + sums)
+    add_traffic(traffic, home("activation", path).name, "scores", 0.0, narrow)
+
+
+def _masks(flash: Flash, tile: FlashTile, path: Path, steps: Steps, traffic: Traffic) -> None:
+    """Tiles of a mask that is read: from the shared level, and to it from the outermost."""
+    if flash.mask == "index":
+        return
+    read = steps.cut * tile.tm * tile.ts * flash.o_bytes
+    level = exchange(path)
+    add_traffic(traffic, level.name, "mask", read, 0.0)
+    once = flash.op.q_len * flash.op.kv_len * flash.o_bytes
+    if flash.mask == "whole" and level is not path.levels[0]:
+        outer = once if once <= level.capacity * level.instances / 2 else max(once, read)
+        add_traffic(traffic, path.levels[0].name, "mask", outer, 0.0)
+        add_traffic(traffic, level.name, "mask", 0.0, outer)
 
 
 def _results(flash: Flash, tile: FlashTile, path: Path, steps: Steps, traffic: Traffic) -> None:
@@ -177,9 +206,13 @@ def _results(flash: Flash, tile: FlashTile, path: Path, steps: Steps, traffic: T
     op = flash.op
     out = op.batch * op.kv_heads * op.group * op.q_len * op.v_head_dim * flash.o_bytes
     shared = [m for m in path.memories[1 : path.first_core] if "output" in m.keeps]
-    for level in shared:
+    way = [path.levels[0], *shared]
+    start = flash.stays.get("o")
+    add_traffic(traffic, path.levels[0].name, "output", 0.0, 0.0)
+    end, *inward = next((way[i:] for i, m in enumerate(way) if m.name == start), way)
+    add_traffic(traffic, end.name, "output", 0.0, out)
+    for level in inward:
         add_traffic(traffic, level.name, "output", out, out)
-    add_traffic(traffic, path.levels[0].name, "output", 0.0, out)
     if tile.splits > 1:
         spill = steps.jobs * tile.tm * op.v_head_dim * flash.partial_bytes
         meeting = (shared[-1] if shared else path.levels[0]).name

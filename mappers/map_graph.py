@@ -1,28 +1,37 @@
-"""A graph onto a design: every op's mapping, what is fused, which cores run it.
+"""A graph onto a design: what is fused, every group's mapping, which cores run it, what stays on
+chip.
 
-Each op goes to the kind of cores that does it best. An elementwise op whose input is produced by
-the op before it and read by nobody else may ride in that op's epilogue; it does if the two
-together cost less than apart. Identical ops are planned once.
-Not modeled: kinds of cores working on different ops at the same time; fusion across reductions.
+`mappers.groups` says which ops may run as one kernel, `mappers.cost_rules` what that costs, and
+`mappers.fusion` finds the cheapest division. For latency and energy the division is the optimum
+over what these allow; for another objective it is the best of those that no other beats in both,
+groups being mapped for the objective each. Identical groups are planned once; graphs that differ in
+the length of their caches only are divided alike. Not modeled: kinds of cores working on different
+ops at the same time.
 """
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from accel_models.design import Design
 from accel_models.engines.pe import takes
 from accel_models.path import Path, memory_path
 from accel_models.reader import DesignError
-from mappers.cost_rules import COST_RULES, Context
+from mappers.context import Context
+from mappers.cost import in_sequence
+from mappers.fused_tables import with_tables
+from mappers.fusion import Step, best_division
+from mappers.groups import legal_groups
 from mappers.plan import Placed, Plan, Schedule
+from mappers.pricing import Planner
 from mappers.search.found import OBJECTIVES
-from workloads.graph import Graph, Op
-from workloads.ops import Vector
+from mappers.wiring import Wiring
+from workloads.graph import Graph
 
 Memo = dict[Any, dict[Any, Any]]
-FUSES_INTO = ("einsum", "vector")
+ADDS_UP = {"latency": 0, "energy": 1}
 
 
 def map_graph(
@@ -32,7 +41,7 @@ def map_graph(
     cores: str | None = None,
     memo: Memo | None = None,
 ) -> Schedule:
-    """The schedule with the least `objective` (latency, energy or edp) op by op.
+    """The schedule with the least `objective` (latency, energy or edp).
 
     `cores` restricts it to one kind of cores. A caller that maps several graphs on the same design
     may pass the same `memo`, a dict that keeps the mappings found. Raises DesignError for an op
@@ -42,39 +51,79 @@ def map_graph(
         raise DesignError(f"unknown objective '{objective}'; known: {', '.join(OBJECTIVES)}")
     names = [cores] if cores else list(design.cores)
     paths = [memory_path(design, name) for name in names]
-    planner = _Planner(graph, paths, objective, {} if memo is None else memo)
-    placed: list[Placed] = []
-    riding: set[str] = set()
-    for i, node in enumerate(graph):
-        if node.op.name not in riding:
-            plan, taken = planner.grouped(node.op, _followers(graph, i))
-            placed.append(Placed(node.op, node.count, plan, taken))
-            riding |= {op.name for op in taken}
-    return Schedule(graph, design, objective, tuple(placed), tuple(paths))
+    known = {} if memo is None else memo
+    extended, tables = with_tables(graph, paths)
+    contexts = [
+        Context(
+            extended,
+            path,
+            objective,
+            takes_some(graph, path),
+            known.setdefault((path.name, objective), {}),
+            tables=tables,
+            costed=known.setdefault(("costed", path.name, objective), {}),
+        )
+        for path in paths
+    ]
+    wiring = Wiring(extended)
+    planner = Planner(wiring, contexts, objective, known.setdefault(("plans", objective), {}))
+    apart = {op.name: planner.alone(op) for op in wiring.ops}
+    divided = known.setdefault(("division", objective, tuple(names)), {})
+    steps = _division(wiring, planner, objective, divided)
+    placed = tuple(_placed(step, planner, apart) for step in steps)
+    return Schedule(graph, design, objective, placed, tuple(paths))
 
 
-def _followers(graph: Graph, index: int) -> list[Op]:
-    """The chain of elementwise ops that this op's output feeds, and nothing else does.
+def _division(
+    wiring: Wiring, planner: Planner, objective: str, divided: dict[Any, Any]
+) -> Sequence[Step]:
+    """The steps of the best division, or those of a graph that differs in its context only."""
+    shape = _shape(wiring.graph)
+    groups = legal_groups(wiring)
+    if shape in divided:
+        by_mask = {group.mask: group for group in groups}
+        again = [Step(by_mask[mask], way, here) for mask, way, here in divided[shape]]
+        if all(planner.price(step) is not None for step in again):
+            return again
+    everything = (1 << len(wiring.ops)) - 1
+    found = best_division(groups, planner, everything, ADDS_UP.get(objective))
+    best = min(found, key=lambda steps: _value(steps, planner, objective))
+    divided[shape] = [(step.group.mask, step.way, step.here) for step in best]
+    return best
 
-    Their other inputs must be there when this op runs.
-    """
-    node = graph.nodes[index]
-    if node.op.kind not in FUSES_INTO:
-        return []
-    consumers = graph.consumers()
-    late = {n.op.output for n in graph.nodes[index + 1 :]}
-    found: list[Op] = []
-    output = node.op.output
-    while len(readers := consumers.get(output, [])) == 1:
-        op = readers[0]
-        ready = all(t == output or t not in late for t in op.inputs)
-        if not isinstance(op, Vector) or op.reduction or not ready:
-            break
-        if graph.node(op.name).count != node.count:
-            break
-        found.append(op)
-        output = op.output
-    return found
+
+def _shape(graph: Graph) -> tuple[Any, ...]:
+    """Equal for graphs that differ in the length of their caches at most."""
+    found = []
+    for node in graph:
+        op = node.op
+        wires = (*op.inputs, op.output)
+        formats = tuple(graph.tensors[t].format.name for t in wires)
+        grows = op.kind in ("attention", "move")
+        sizes = () if grows else (op.macs, *(graph.tensors[t].bytes for t in wires))
+        found.append((op.kind, node.count, wires, formats, sizes))
+    return tuple(found)
+
+
+def _value(steps: Sequence[Step], planner: Planner, objective: str) -> tuple[float, float]:
+    """The objective of a whole division."""
+    costs = [(step.group.count, planner.plan(step).cost) for step in steps]
+    total = replace(
+        in_sequence([cost for _, cost in costs]),
+        latency_s=sum(count * float(cost.latency_s) for count, cost in costs),
+        energy_j=sum(count * float(cost.energy_j) for count, cost in costs),
+    )
+    a, b = OBJECTIVES[objective](total)
+    return float(a), float(b)
+
+
+def _placed(step: Step, planner: Planner, apart: dict[str, Plan]) -> Placed:
+    """The group's plan; with what its ops would take apart."""
+    group, plan = step.group, replace(planner.plan(step), stays=planner.stays(step))
+    if len(group.ops) > 1:
+        seconds = sum(float(apart[op.name].cost.latency_s) for op in group.ops)
+        plan = replace(plan, instead=plan.instead | {"apart": seconds})
+    return Placed(group.anchor, group.count, plan, group.fused)
 
 
 def takes_some(graph: Graph, path: Path) -> bool:
@@ -89,75 +138,3 @@ def takes_some(graph: Graph, path: Path) -> bool:
             if takes(path.engine.pe, b, a):
                 return True
     return False
-
-
-class _Planner:
-    """Plans already made, so that identical ops are planned once."""
-
-    def __init__(self, graph: Graph, paths: list[Path], objective: str, memo: Memo) -> None:
-        self.contexts = [
-            Context(
-                graph,
-                path,
-                objective,
-                takes_some(graph, path),
-                memo.setdefault((path.name, objective), {}),
-            )
-            for path in paths
-        ]
-        self.graph, self.objective = graph, objective
-        self.known: dict[Any, Plan] = {}
-
-    def grouped(self, op: Op, followers: list[Op]) -> tuple[Plan, tuple[Op, ...]]:
-        """The op with as many of its followers as pay, one more at a time."""
-        plan = self.best(op, ())
-        taken: tuple[Op, ...] = ()
-        for follower in followers:
-            together = self.best(op, (*taken, follower))
-            apart = self._value(plan) + self._value(self.best(follower, ()))
-            if self._value(together) > apart:
-                break
-            plan, taken = together, (*taken, follower)
-        return plan, taken
-
-    def best(self, op: Op, epilogue: tuple[Op, ...]) -> Plan:
-        """The best plan over the kinds of cores. Raises DesignError if none can do it."""
-        key = _signature(op, epilogue, self.graph)
-        if key not in self.known:
-            self.known[key] = self._search(op, epilogue)
-        return self.known[key]
-
-    def _search(self, op: Op, epilogue: tuple[Op, ...]) -> Plan:
-        if op.kind not in COST_RULES:
-            known = ", ".join(COST_RULES)
-            raise DesignError(
-                f"{op.name}: no cost rule for ops of kind '{op.kind}'; known: {known}"
-            )
-        plans, problems = [], []
-        for context in self.contexts:
-            try:
-                plans.append(COST_RULES[op.kind](op, epilogue, context))
-            except DesignError as problem:
-                problems.append(str(problem))
-        if not plans:
-            raise DesignError("\n".join(dict.fromkeys(problems)))
-        return min(plans, key=self._value)
-
-    def _value(self, plan: Plan) -> float:
-        return float(OBJECTIVES[self.objective](plan.cost)[0])
-
-
-def _signature(op: Op, epilogue: tuple[Op, ...], graph: Graph) -> tuple[Any, ...]:
-    """Equal for ops that any rule plans alike: names aside, the same sizes, formats and work."""
-
-    def of(o: Op) -> tuple[Any, ...]:
-        tensors = tuple(graph.tensors[t] for t in (*o.inputs, o.output))
-        facts = tuple(
-            (name, tuple(value.items()) if isinstance(value, dict) else value)
-            for name in o.__dataclass_fields__  # type: ignore[attr-defined]
-            if name not in ("name", "inputs", "output")
-            for value in [getattr(o, name)]
-        )
-        return facts, tuple((prod(t.shape), t.format, t.kind) for t in tensors)
-
-    return of(op), tuple(of(e) for e in epilogue)

@@ -1,4 +1,4 @@
-"""What the mapper decides for one op, and for a graph."""
+"""What the mapper decides for one group of ops, and for a graph."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from workloads.graph import Graph, Op
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one op runs on one kind of core. `tile` is for a person, `mapping` for JSON.
+    """How a group of ops runs on one kind of core. `tile` is for a person, `mapping` for JSON.
 
-    `rests_on` are key paths of design numbers, beyond the memories', by resource.
+    `rests_on` are key paths of design numbers, beyond the memories', by resource. `stays` are
+    tensors that the group finds or leaves in an on-chip memory, and which.
     """
 
     path: Path
@@ -25,9 +26,10 @@ class Plan:
     mapping: Any
     peak_per_s: float  # of the engine that does the op's work, in its units per second
     work: float  # in those units, so utilization = work / (latency * peak)
-    variant: str = ""  # for attention, fused or unfused
+    variant: str = ""  # how attention runs, or what is fused
     instead: dict[str, float] = field(default_factory=dict)  # latency of the variants not taken
     rests_on: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    stays: dict[str, str] = field(default_factory=dict)
 
     @property
     def utilization(self) -> float:
@@ -39,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An op (with those fused into its epilogue) and its plan; `count` copies run."""
+    """A group of ops, known by its main one, and its plan; `count` copies run."""
 
     op: Op
     count: int
@@ -50,10 +52,15 @@ class Placed:
     def cost(self) -> Cost:
         return self.plan.cost
 
+    @property
+    def macs(self) -> int:
+        """Of all its ops."""
+        return self.op.macs + sum(op.macs for op in self.fused)
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """The graph's ops in order, each with its plan."""
+    """The graph's ops in the order they run, each in one group, with its plan."""
 
     graph: Graph
     design: Design

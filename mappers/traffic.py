@@ -35,7 +35,7 @@ def matmul_traffic(problem: Contraction, nest: Nest) -> tuple[Traffic, dict[str,
             else operand == "activation" and problem.datapath.convert_activation
         )
         if convert:
-            entering = _entering(nest, operand)
+            entering = entered(nest, operand)
             conversions["convert"] = conversions.get("convert", 0) + entering
     if problem.epilogue_bytes:
         for shared in nest.path.levels[: nest.path.first_core]:
@@ -60,7 +60,7 @@ def _scaling(problem: Contraction, nest: Nest) -> dict[str, float]:
         elif nest.path.engine.pe.dequantize == "after_group":
             times = sums * ceil_div(problem.length("k"), stored.group)
         else:
-            times = _entering(nest, operand)
+            times = entered(nest, operand)
         for cls in ("mul", "add") if stored.zero_bits else ("mul",):
             work[cls] = work.get(cls, 0) + times
     return work
@@ -75,7 +75,7 @@ def split_sums(problem: Contraction, nest: Nest) -> int:
     return added * problem.outputs
 
 
-def _entering(nest: Nest, operand: str) -> int:
+def entered(nest: Nest, operand: str) -> int:
     """Elements brought in all to the level that feeds the engine."""
     level = max(_kept(operand, nest.mapping), nest.path.first_core)
     return moved_elements(nest, operand, level)
@@ -91,12 +91,12 @@ def _flow(operand: str, problem: Contraction, nest: Nest, traffic: Traffic) -> N
     parent = 0
     for i in range(1, len(nest.path.memories)):
         if operand in nest.mapping.levels[i].keeps:
-            _between(operand, (parent, i), problem, nest, traffic)
+            flow_between(operand, (parent, i), problem, nest, traffic)
             parent = i
     _into_engine(operand, parent, problem, nest, traffic)
 
 
-def _between(
+def flow_between(
     operand: str, ends: tuple[int, int], problem: Contraction, nest: Nest, traffic: Traffic
 ) -> None:
     """Bytes from parent to child; outputs go the other way, partial sums both."""

@@ -69,23 +69,24 @@ def op_run(placed: Placed) -> OpRun:
         bound_by=cost.bound_by,
         next_bound=bounds[1][0],
         saves_s=saved_without(cost),
-        macs=placed.op.macs,
+        macs=placed.macs,
         traffic={
             level: {o: Traffic(float(r), float(w)) for o, (r, w) in operands.items()}
             for level, operands in cost.work.traffic.items()
         },
         utilization=plan.utilization,
         cores=plan.path.name,
-        engine=plan.path.runs_on if placed.op.macs else ENGINE_OF.get(placed.op.kind, "none"),
+        engine=plan.path.runs_on if placed.macs else ENGINE_OF.get(placed.op.kind, "none"),
         tile=plan.tile,
         mapping=plan.mapping,
         variant=plan.variant,
         instead_s=plan.instead,
         fused=tuple(op.name for op in placed.fused),
+        on_chip=plan.stays,
         busy_s={name: float(s) for name, s in cost.work.busy.items()},
         exposed_s=exposed_by_resource(cost),
         energy_by_j={name: float(j) for name, j in cost.joules.items()},
-        peak_macs_per_s=plan.peak_per_s if placed.op.macs else 0.0,
+        peak_macs_per_s=plan.peak_per_s if placed.macs else 0.0,
     )
 
 
@@ -156,7 +157,7 @@ def _facts(schedule: Schedule) -> dict[str, object]:
     bandwidths: dict[str, float] = {}
     for placed in schedule:
         path = placed.plan.path
-        if placed.op.macs:
+        if placed.macs:
             pair = placed.plan.rests_on["matrix"][0][-2]
             peaks[f"{path.name} {pair}"] = placed.plan.peak_per_s
         for level in path.memories:

@@ -41,6 +41,7 @@ class OpRun:
     variant: str
     instead_s: dict[str, float]
     fused: tuple[str, ...]
+    on_chip: dict[str, str]  # tensors that it finds or leaves in an on-chip memory, and which
     busy_s: dict[str, float]
     exposed_s: dict[str, float]
     energy_by_j: dict[str, float]

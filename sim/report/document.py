@@ -41,6 +41,7 @@ class OpDocument(TypedDict):
     variant: str | None
     instead_s: dict[str, float]
     fused: list[str]
+    on_chip: dict[str, str]
     busy_s: dict[str, float]
     exposed_s: dict[str, float]
     energy_by_j: dict[str, float]
@@ -103,7 +104,7 @@ _SAME_NAME = (
 ).split()
 _SAME_NAME_OP = (
     "name kind count latency_s energy_j bound_by next_bound saves_s macs traffic_bytes utilization "
-    "cores engine instead_s busy_s exposed_s energy_by_j tile mapping"
+    "cores engine instead_s on_chip busy_s exposed_s energy_by_j tile mapping"
 ).split()
 
 

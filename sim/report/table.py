@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.panel import Panel
@@ -20,6 +22,7 @@ GROUPS = {
 }
 SHOWN_LIMITS = 4
 WIDTH_WITHOUT_TERMINAL = 140
+WIDEST_NAME = 40
 COLUMNS = ("op", "each", "total", "share", "bound by", "then", "util.", "energy", "tile")
 
 
@@ -97,9 +100,11 @@ def _ops_table(run: Run) -> Table:
 
 
 def _op_row(op: OpRun, run: Run) -> tuple[str, ...]:
-    name = op.name + "".join(f" + {fused}" for fused in op.fused)
-    name += f" x{op.count}" if op.count > 1 else ""
-    tile = f"{op.variant}: {op.tile}" if op.variant else op.tile
+    name = op.name + (f" x{op.count}" if op.count > 1 else "")
+    if op.fused:
+        name += "\n" + "\n".join(wrap("+ " + ", ".join(op.fused), WIDEST_NAME))
+    tile = f"{op.variant}\n{op.tile}" if op.fused else op.tile
+    tile = f"{op.variant}: {op.tile}" if op.variant and not op.fused else tile
     return (
         name,
         si(op.latency_s, "s"),

@@ -73,7 +73,8 @@ def test_roofline_has_every_op_that_multiplies(run):
         if figure["layout"].get("xaxis", {}).get("type") == "log":
             traces = [t for t in figure["data"] if "markers" in t.get("mode", "")]
             points += sum(len(trace["x"]) for trace in traces)
-    assert points == sum(bool(op.macs) for op in run.ops)
+    outermost = next(iter(run.facts["bandwidth_bytes_per_s"]))
+    assert points == sum(bool(op.macs and op.traffic_bytes[outermost]) for op in run.ops)
 
 
 def test_a_browser_draws_it(run, tmp_path: Path):

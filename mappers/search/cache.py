@@ -3,8 +3,7 @@
 A result is kept under a hash of all it depends on: the levels, engine and rules that the path goes
 through, the contraction with its formats, the objective, and the sources of the mapper and the
 engines, and the limits that make a search's answer, so that the same question has the same answer
-with
-the store and without. What a time limit cut short is used only where the gap asked for allows it.
+with the store and without. What a time limit cut short is not kept.
 Only the mapping is stored; what it costs is computed again.
 
 The store is one SQLite file in $TILELOOM_CACHE, $XDG_CACHE_HOME/tileloom or ~/.cache/tileloom

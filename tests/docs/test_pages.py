@@ -28,7 +28,9 @@ def shell_commands():
     """Each `tileloom` line of the pages' shell blocks, without what it is piped into."""
     lines = [line for page in PAGES for body in blocks(page, "sh") for line in body.splitlines()]
     found = dict.fromkeys(line.partition("|")[0].strip() for line in lines)
-    return [line for line in found if line.startswith("tileloom ") and "my_parts" not in line]
+    theirs = ("my_parts", "arch.yaml")  # files that the reader has
+    known = [line for line in found if not any(word in line for word in theirs)]
+    return [line for line in known if line.startswith("tileloom ")]
 
 
 def anchors(page):

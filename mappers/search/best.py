@@ -28,7 +28,7 @@ from mappers.problem import Contraction
 from mappers.search.exhaustive import assemble
 from mappers.search.found import OBJECTIVES, Found, Limits
 from mappers.search.grow import Grown, TooManyChainsError, grow, most_cycles, trees_of
-from mappers.search.opened import Opened
+from mappers.search.opened import Joint, Opened
 from mappers.search.space import Space, space_of
 
 CODES = tuple(OBJECTIVES)
@@ -70,10 +70,13 @@ class _Search:
 
     def __post_init__(self) -> None:
         from mappers.search.bulk.costing import scratch_size
+        from mappers.search.bulk.plain import held_widths
         from mappers.search.encode import encode, encode_templates
 
         self.I, self.X = encode(self.space)
         self.templates = encode_templates(self.space)
+        self.widths = np.zeros((len(self.templates), 3 * len(self.space.path.levels)))
+        held_widths(self.I, self.X, self.templates, self.widths)
         self.names = list(self.space.problem.extents)
         self.out = np.empty(scratch_size(len(self.space.path.levels)))
         self.choice = np.full(1 + len(self.names), -1, dtype=np.int64)
@@ -113,28 +116,32 @@ class _Search:
         if grown is None:
             return
         F, K, roots = trees_of(grown)
+        rows = Joint(self.I, [(int(root), 2 * len(c.tiles) - 1) for root, c in zip(roots, grown, strict=False)])
         self.total = len(self.templates) * prod(chains.total for chains in grown)
         opened = Opened(len(self.templates), roots)
         try:
-            self._work_on(opened, (F, K), grown)
+            self._work_on(opened, (F, K), rows, grown)
         finally:
             self.lower = min(self.lower, opened.least_bound())
             self.evaluated += opened.costed
             self.bounds += opened.made
 
-    def _work_on(self, opened: Opened, trees: tuple[Any, Any], grown: list[Grown]) -> None:
+    def _work_on(
+        self, opened: Opened, trees: tuple[Any, Any], joint: Joint, grown: list[Grown]
+    ) -> None:
         """Bounds the roots, then branches until nothing is open or the budget is spent."""
         from mappers.search.bulk.branch import improve
 
-        problem = (self.I, self.X, self.templates, *trees, CODES.index(self.objective), self.bars)
+        problem = (self.I, self.X, self.templates, self.widths, *trees)
         ranks = len(self.names)
         scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), self.out
         best = (self.choice, self.keys, *scratch)
+        asked = CODES.index(self.objective), self.bars
         most = CHUNK
         while opened.waiting:
             self.choice[0] = -1
             rooting = opened.rooting
-            improve(*problem, most, *opened.arrays(), *best)
+            improve(*problem, *joint.arrays(), *asked, most, *opened.arrays(), *best)
             if rooting:
                 opened.sort()
                 self.clock = self.clock or time.perf_counter()  # all is compiled by now

@@ -89,6 +89,39 @@ def _counts(space: Space, counts: np.ndarray) -> None:
     for i, operand in enumerate(OPERANDS):
         as_read = operand == "weight" and problem.shared_weight
         counts[at.RUN_A + i] = -1 if as_read else names.index(problem.run_rank(operand))
+        counts[at.LACKS_A + i] = _lacking(problem, operand)
+        counts[at.OWN_A + i] = sum(1 << names.index(r) for r in problem.ranks_of(operand))
+    _plain(problem, path, counts)
+
+
+def _plain(problem: Contraction, path: Path, counts: np.ndarray) -> None:
+    """Is it a multiplication of one rank m, n and k each, perhaps in batches of all operands? The
+    places of its ranks, and the even levels of `joint`."""
+    names = list(problem.extents)
+    for i, role in enumerate("bmnk"):
+        ranks = problem.of_role(role)
+        counts[at.AT_B + i] = names.index(ranks[0]) if len(ranks) == 1 else -1
+    has_all = all(counts[at.LACKS_A + i] >= 0 for i in range(3)) and len(problem.of_role("b")) < 2
+    counts[at.PLAIN] = has_all and all(counts[at.AT_B + i] >= 0 for i in (1, 2, 3))
+    even = [
+        i
+        for i, level in enumerate(path.levels[: path.first_core])
+        if level.shared_port and level.read_bytes_per_s == level.write_bytes_per_s
+    ][:3]
+    counts[at.EVENS] = len(even)
+    counts[at.EVEN : at.EVEN + len(even)] = even
+
+
+def _lacking(problem: Contraction, operand: str) -> int:
+    """The one rank that the operand lacks, of those that a cost depends on; -1 if there is no such
+    rank, or windows overlap."""
+    if any(len(dim) > 1 for dim in problem.dims[operand]):
+        return -1
+    role = {"activation": "n", "weight": "m", "output": "k"}[operand]
+    lacks = [r for r in problem.extents if r not in problem.ranks_of(operand)]
+    long = [r for r in lacks if problem.extents[r] > 1] or list(problem.of_role(role)[:1])
+    alone = len(long) == 1 and problem.roles[long[0]] == role
+    return list(problem.extents).index(long[0]) if alone else -1
 
 
 def _form(problem: Contraction, path: Path) -> Any:
@@ -169,6 +202,12 @@ def _level(level: Level, outside: int, row: np.ndarray) -> None:
     row[at.BUFFERING], row[at.INSTANCES] = BUFFERING[level.buffering], level.instances
     row[at.REDUCTION], row[at.MULTICAST] = level.reduction, level.multicast
     row[at.FAN_OUT] = level.instances // outside
+    speeds = level.read_bytes_per_s, level.write_bytes_per_s
+    if not all(speeds):  # the engine's own
+        return
+    row[at.READ_S], row[at.WRITE_S] = (1 / (bps * level.instances) for bps in speeds)
+    both = max(speeds) if level.shared_port else sum(speeds)
+    row[at.EITHER_S] = 1 / (both * level.instances)
 
 
 def _ranks(problem: Contraction, path: Path, integers: np.ndarray) -> None:

@@ -16,7 +16,7 @@ class TooManyChainsError(Exception):
 
 @dataclass(frozen=True)
 class Grown:
-    """A rank's chains: tiles and splits by level, features and bits, the order of its tree; `total`
+    """A rank's chains: tiles and splits by level, features and bits, the order of its tree by these keys; `total`
     with those that were left out as too slow."""
 
     tiles: np.ndarray
@@ -24,6 +24,7 @@ class Grown:
     F: np.ndarray
     K: np.ndarray
     order: np.ndarray
+    keys: np.ndarray
     total: int
 
 
@@ -61,8 +62,9 @@ def grow(
     n = fill_features(I, X, r, tile, split, limits[1], F, K)
     if n == 0:
         return None
-    order = np.argsort(sort_key(I, X, F, K, n))
-    return Grown(tile[:n], split[:n], F[:n], K[:n], order, len(tile))
+    keys = sort_key(I, X, F, K, n)
+    order = np.argsort(keys)
+    return Grown(tile[:n], split[:n], F[:n], K[:n], order, keys, len(tile))
 
 
 def most_cycles(I: np.ndarray, X: np.ndarray, r: int, latency: float) -> float:
@@ -146,5 +148,5 @@ def trees_of(grown: list[Grown]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     roots, start = [], 0
     for chains in grown:
         roots.append(start)
-        start = plant(chains.F, chains.K, chains.order, start, F, K)
+        start = plant(chains.F, chains.K, chains.order, chains.keys, start, F, K)
     return F, K, np.array([*roots, 0], dtype=np.int64)

@@ -21,7 +21,9 @@ import numpy as np
 
 from kernels_ref.compiled import compiled
 from mappers.search.bulk.costing import cost_of
-from mappers.search.bulk.layout import LEAF, LEFT, SIZE
+from mappers.search.bulk.joint import WANTED
+from mappers.search.bulk.layout import LEAF, LEFT, PLAIN, SIZE
+from mappers.search.bulk.plain import bound_of
 
 WAITING, BOUNDS, COSTED, ROOTED = range(4)
 LATENCY, ENERGY, EDP = range(3)
@@ -31,14 +33,14 @@ SAME = 1e-9  # keys closer than this share of them count as equal: sums differ i
 
 @compiled(borrowing=True)
 def improve(
-    I: Any, X: Any, templates: Any, F: Any, K: Any, objective: Any, limits: Any, most: Any,
-    stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, trial: Any, out: Any,
+    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, objective: Any, limits: Any,
+    most: Any, stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, trial: Any, out: Any,
 ) -> None:  # fmt: skip
     """Bounds the entries that have no bound yet, the first ones; or else works on the stack until
     it is empty, `most` bounds have been made, or it needs more room."""
     ranks = stack.shape[1] - 1
     stop = state[BOUNDS] + most
-    while state[WAITING] > 0 and state[BOUNDS] < stop and state[WAITING] + 2 < len(stack):
+    while 0 < state[WAITING] < len(stack) - 2 and state[BOUNDS] < stop and C[3, WANTED] == 0:
         rooting = state[ROOTED] < state[WAITING]
         place = state[ROOTED] if rooting else state[WAITING] - 1
         template = stack[place, 0]
@@ -52,14 +54,14 @@ def improve(
                 continue
         if rooting or K[at[_largest(K, at)], SIZE] == 1:
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
-            _bound(I, X, templates, F, K, template, at, objective, limits, state, choice, keys, out)
+            _bound(I, X, templates, H, F, K, V, C, template, at, objective, limits, state, choice, keys, out)
             if rooting:
                 bounds[place, 0], bounds[place, 1] = out[0], out[1]
                 if state[ROOTED] == state[WAITING]:
                     return
             continue
         chosen = _try_all(
-            I, X, templates, F, K, template, at, objective, limits, state, choice, keys, trial, out
+            I, X, templates, H, F, K, V, C, template, at, objective, limits, state, choice, keys, trial, out
         )
         node = at[chosen]
         for half in range(2):
@@ -70,7 +72,7 @@ def improve(
 
 @compiled(inner=True, borrowing=True)
 def _try_all(
-    I: Any, X: Any, templates: Any, F: Any, K: Any, template: Any, at: Any, objective: Any,
+    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, template: Any, at: Any, objective: Any,
     limits: Any, state: Any, choice: Any, keys: Any, trial: Any, out: Any,
 ) -> Any:  # fmt: skip
     """Bounds both halves of every rank's set; the rank whose halves gain most by it."""
@@ -82,7 +84,7 @@ def _try_all(
         for half in range(2):
             at[r] = K[node, LEFT + half]
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
-            _bound(I, X, templates, F, K, template, at, objective, limits, state, choice, keys, out)
+            _bound(I, X, templates, H, F, K, V, C, template, at, objective, limits, state, choice, keys, out)
             trial[r, half, 0], trial[r, half, 1] = out[0], out[1]
             score += min(out[0], 2.0 * keys[0]) if keys[0] < np.inf else out[0]
         at[r] = node
@@ -95,16 +97,20 @@ def _try_all(
 
 @compiled(inner=True, borrowing=True)
 def _bound(
-    I: Any, X: Any, templates: Any, F: Any, K: Any, template: Any, at: Any, objective: Any,
+    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, template: Any, at: Any, objective: Any,
     limits: Any, state: Any, choice: Any, keys: Any, out: Any,
 ) -> None:  # fmt: skip
     """Leaves the keys' bounds in `out`; infinite if nothing in the entry can be legal and better.
     One chain of every rank is costed at once, and nothing of it is left to do."""
     state[BOUNDS] += 1
-    legal = cost_of(I, X, templates[template], F, K, at, out)
+    exact, known = at[len(at) - 1] == 1, -1
+    if I[PLAIN] and not exact:
+        known = bound_of(I, X, templates[template], H[template], F, K, V, C, at, out)
+    legal = known == 1
+    if known < 0:
+        legal = cost_of(I, X, templates[template], F, K, at, out)
     legal = legal and out[0] <= limits[MOST_LATENCY] and out[2] <= limits[MOST_BYTES]
     first, second = _keys(out, objective)
-    exact = at[len(at) - 1] == 1
     if legal and exact:
         _take(K, template, at, first, second, choice, keys, limits)
         state[COSTED] += 1

@@ -27,7 +27,7 @@ from mappers.search.bulk.fitting import (
     holds_a_wave,
     steps_of,
 )
-from mappers.search.bulk.flows import traffic
+from mappers.search.bulk.flows import traffic_of
 from mappers.search.bulk.layout import *
 
 
@@ -48,9 +48,21 @@ def cost_of(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, out: Any) -> Any:
         return False
     if not fits_memories(I, X, T, F, K, at, jobs, out):
         return False
-    traffic(I, X, T, F, K, at, exact, out)
+    _traffic(I, X, T, F, K, at, exact, out)
     _compose(I, X, T, F, K, at, exact, out, (jobs, most_jobs, out_steps, k_steps))
     return True
+
+
+@compiled(inner=True, borrowing=True)
+def _traffic(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, exact: Any, out: Any) -> None:
+    """Bytes of every level into `out`: read, filled, written by outputs, outputs' both; and what
+    enters from the vector engine's side."""
+    for i in range(5 + 5 * I[LEVELS] - 2):
+        out[3 + i] = 0.0
+    for i in range(I[FIRST]):
+        out[5 + 5 * i] += X[EPILOGUE_BYTES]
+    for operand in range(3):
+        traffic_of(I, X, T, F, K, at, operand, exact, out)
 
 
 def scratch_size(levels: int) -> int:

@@ -64,6 +64,10 @@ def _features_of(I: Any, X: Any, rank: Any, tile: Any, split: Any, F: Any, K: An
     F[n, MINUS_JOBS] = -F[n, JOBS]
     steps = F[n, JOBS] if dealt else F[n, OUT_STEPS]
     F[n, SHARE] = 1.0 / steps
+    F[n, HEAD_SHARE], F[n, TAIL_SHARE] = 1.0 / steps, 1.0 / steps
+    if I[RANK + N_RANK * rank + ROLE] == ROLE_K:
+        F[n, TAIL_SHARE] = 1.0 / F[n, JOBS] if I[DYNAMIC] else 1.0
+        F[n, HEAD_SHARE] = F[n, TAIL_SHARE] / F[n, OUT_STEPS]
     F[n, PER_STEP] = extent / steps
     F[n, OUTER_PER_STEP] = F[n, TILES + 1] / steps
 

@@ -12,27 +12,32 @@ from mappers.search.bulk.layout import *
 
 
 @compiled(inner=True, borrowing=True)
-def traffic(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, exact: Any, out: Any) -> None:
-    """Bytes of every level into `out`: read, written, written by outputs, outputs' both; and what
-    enters from the vector engine's side."""
-    levels = I[LEVELS]
-    for i in range(5 + 5 * levels - 2):
-        out[3 + i] = 0.0
-    for operand in range(3):
-        parent = operand - operand  # 0, and no literal: those are compiled apart
-        for i in range(1, levels):
-            if T[4 * i + operand]:
-                _between(I, X, T, F, K, at, operand, parent, i, exact, out)
-                parent = i
-        _into_engine(I, X, F, at, operand, parent, exact, out)
-        per_entering = X[ENTER_A_S + operand] if operand < 2 else 0.0
-        if per_entering > 0.0:
-            child = max(parent, I[FIRST])
-            _, held = _moved(I, X, T, F, K, at, operand, child, child, exact)
-            out[3] += held * per_entering
-            out[4] += held * X[ENTER_A_OPS + operand]
-    for i in range(I[FIRST]):
-        out[5 + 5 * i] += X[EPILOGUE_BYTES]
+def traffic_of(
+    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, exact: Any, out: Any
+) -> None:
+    """Adds an operand's bytes at every level to `out`: read, written, written by outputs, outputs'
+    both; and what enters from the vector engine's side."""
+    parent = operand - operand  # 0, and no literal: those are compiled apart
+    for i in range(1, I[LEVELS]):
+        if T[4 * i + operand]:
+            _between(I, X, T, F, K, at, operand, parent, i, exact, out)
+            parent = i
+    _into_engine(I, X, F, at, operand, parent, exact, out)
+    entered(I, X, T, F, K, at, operand, parent, exact, out)
+
+
+@compiled(inner=True, borrowing=True)
+def entered(
+    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, parent: Any, exact: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Adds the vector engine's work on what enters the cores from level `parent`."""
+    per_entering = X[ENTER_A_S + operand] if operand < 2 else 0.0
+    if per_entering > 0.0:
+        child = max(parent, I[FIRST])
+        _, held = _moved(I, X, T, F, K, at, operand, child, child, exact)
+        out[3] += held * per_entering
+        out[4] += held * X[ENTER_A_OPS + operand]
 
 
 @compiled(inner=True, borrowing=True)
@@ -44,7 +49,7 @@ def _between(
     up, down = 5 + 5 * parent, 5 + 5 * child
     seen, held = _moved(I, X, T, F, K, at, operand, child, parent, exact)
     width = X[WIDTH_A + operand]
-    extra = _overfetch(I, X, F, at, operand, parent, child) if exact else 1.0
+    extra = least_overfetch(I, X, F, K, at, operand, parent, child)
     if operand < 2:
         out[up] += seen * width * extra
         out[down + 1] += held * width
@@ -64,15 +69,25 @@ def _between(
 
 
 @compiled(inner=True, borrowing=True)
-def _overfetch(I: Any, X: Any, F: Any, at: Any, operand: Any, parent: Any, child: Any) -> Any:
+def least_overfetch(
+    I: Any, X: Any, F: Any, K: Any, at: Any, operand: Any, parent: Any, child: Any
+) -> Any:
+    """Bytes moved per byte used, of the tile in the set that suits best: 1 where one of its tiles
+    may fill whole granules."""
     rank = I[RUN_A + operand]
     if rank < 0:
         return 1.0
-    tile = F[at[rank], TILE + child]
-    if tile >= I[RANK + N_RANK * rank + EXTENT]:
+    extent, tiles = I[RANK + N_RANK * rank + EXTENT], F[at[rank], TILES + child]
+    if tiles == 1.0:
         return 1.0
-    run, granularity = tile * X[WIDTH_A + operand], X[LEVEL + N_LEVEL * parent + GRANULARITY]
-    return np.ceil(run / granularity) * granularity / run
+    least, most = F[at[rank], TILE + child], np.floor((extent - 1) / (tiles - 1.0))
+    if K[at[rank], SIZE] == 1:
+        most = least
+    width, granularity = X[WIDTH_A + operand], X[LEVEL + N_LEVEL * parent + GRANULARITY]
+    granules = np.ceil(least * width / granularity)
+    if granules < np.ceil(most * width / granularity):
+        return 1.0
+    return granules * granularity / (most * width)
 
 
 @compiled(inner=True, borrowing=True)
@@ -97,10 +112,10 @@ def _moved(
         if I[RANK + N_RANK * r + DEALT] and child >= I[FIRST]:
             depth = max(depth, I[FIRST])
         node = at[r]
-        s, h = _copies(F, node, depth, child, parent, I[MERGING])
+        s, h = copies_of(F, node, depth, child, parent, I[MERGING])
         if not exact:  # at ragged edges a deeper level may count less
             for d in range(depth + 1, child + 1):
-                s2, h2 = _copies(F, node, d, child, parent, I[MERGING])
+                s2, h2 = copies_of(F, node, d, child, parent, I[MERGING])
                 s, h = min(s, s2), min(h, h2)
         seen *= s
         held *= h
@@ -128,7 +143,7 @@ def depth_of(
 
 
 @compiled(inner=True, borrowing=True)
-def _copies(F: Any, node: Any, depth: Any, child: Any, parent: Any, merging: Any) -> Any:
+def copies_of(F: Any, node: Any, depth: Any, child: Any, parent: Any, merging: Any) -> Any:
     """Steps through `depth`, times the copies of splits further in; seen and held."""
     held = F[node, TILES + depth] if depth > 0 else 1.0
     seen = held

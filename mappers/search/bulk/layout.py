@@ -20,9 +20,10 @@ MOST_LEVELS, MOST_RANKS, MOST_HALOS = 8, 8, 4
 # I: counts
 (
     RANKS, LEVELS, FIRST, DYNAMIC, CORES, STREAMED, ON_VECTOR, OVERLAP, MERGING, HAS_WORK, HALOS,
-    AXIS_LEVEL, AXIS_0, AXIS_1, PERFECT, WAVE, RUN_A, RUN_W, RUN_O,
-) = range(19)  # fmt: skip
-HALO = 19  # operand, rank, stride, rank, dilation of each
+    AXIS_LEVEL, AXIS_0, AXIS_1, PERFECT, WAVE, RUN_A, RUN_W, RUN_O, LACKS_A, LACKS_W, LACKS_O,
+    OWN_A, OWN_W, OWN_O, EVENS, EVEN, EVEN_2, EVEN_3, PLAIN, AT_B, AT_M, AT_N, AT_K,
+) = range(34)  # fmt: skip
+HALO = 34  # operand, rank, stride, rank, dilation of each
 RANK = HALO + 5 * MOST_HALOS
 EXTENT, ROLE, DEALT, ALONE, IN_A, IN_W, IN_O, N_RANK = range(8)
 INSIDE = (
@@ -47,8 +48,8 @@ STEPS = 42  # of m, n, k: block, per, add, floor
 LEVEL = STEPS + 12
 (
     CAPACITY, READ_BPS, WRITE_BPS, SHARED_PORT, GRANULARITY, READ_J, WRITE_J, BUFFERING, FILL_PORT,
-    INSTANCES, REDUCTION, MULTICAST, FAN_OUT, N_LEVEL,
-) = range(14)  # fmt: skip
+    INSTANCES, REDUCTION, MULTICAST, FAN_OUT, READ_S, WRITE_S, EITHER_S, N_LEVEL,
+) = range(17)  # fmt: skip
 N_NUMBERS = LEVEL + N_LEVEL * MOST_LEVELS
 SINGLE, DOUBLE, MULTI = 0, 1, 2
 
@@ -56,9 +57,9 @@ SINGLE, DOUBLE, MULTI = 0, 1, 2
 (
     CYCLES, OUT_STEPS, ELEMENTS, SERVICE_STEPS, SHARE, PER_STEP, OUTER_PER_STEP, BLOCKS,
     INSTANCE_CYCLES, JOBS, MINUS_JOBS, FULL_CYCLES, EDGE_CYCLES, FULL_COUNT, EDGE, AXIS_A, AXIS_B,
-    MINUS_STEPS,
-) = range(18)  # fmt: skip
-TILE = 18  # [level]
+    MINUS_STEPS, HEAD_SHARE, TAIL_SHARE,
+) = range(20)  # fmt: skip
+TILE = 20  # [level]
 TILES = TILE + MOST_LEVELS  # in all
 SPLIT = TILES + MOST_LEVELS
 GROUPS = SPLIT + MOST_LEVELS  # of the split, that one access of the parent serves each

@@ -36,10 +36,29 @@ def sort_key(I: Any, X: Any, F: Any, K: Any, n: Any) -> Any:
     return key
 
 
+@compiled(inner=True)
+def _middle(keys: Any, order: Any, a: Any, b: Any) -> Any:
+    """Where to halve the chains from a to b."""
+    bits = keys[order[a]] ^ keys[order[b - 1]]
+    if bits == 0:
+        return (a + b) // 2
+    while bits & (bits - 1):
+        bits &= bits - 1
+    low, high = a, b - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if keys[order[middle]] & bits:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
 @compiled
-def plant(F: Any, K: Any, order: Any, start: Any, nodes: Any, links: Any) -> Any:
-    """A balanced binary tree over the chains in this order, into rows of `nodes` and `links` from
-    `start`, where its root is; the next free row."""
+def plant(F: Any, K: Any, order: Any, keys: Any, start: Any, nodes: Any, links: Any) -> Any:
+    """A binary tree over the chains in the order of their keys, into rows of `nodes` and `links`
+    from `start`, where its root is; the next free row. A set is halved where the highest bit that
+    differs in it does, so that a half is of one kind."""
     n = len(order)
     low, high = np.empty(2 * n, np.int64), np.empty(2 * n, np.int64)
     low[0], high[0] = 0, n
@@ -50,7 +69,7 @@ def plant(F: Any, K: Any, order: Any, start: Any, nodes: Any, links: Any) -> Any
         if b - a == 1:
             links[start + at, LEAF] = order[a]
         else:
-            middle = (a + b) // 2
+            middle = _middle(keys, order, a, b)
             links[start + at, LEFT], links[start + at, RIGHT] = start + count, start + count + 1
             low[count], high[count] = a, middle
             low[count + 1], high[count + 1] = middle, b

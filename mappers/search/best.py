@@ -16,6 +16,7 @@ all of them, less those whose rank alone would keep the engine busy for longer.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -33,6 +34,10 @@ from mappers.search.space import Space, space_of
 
 CODES = tuple(OBJECTIVES)
 CHUNK = 100_000  # bounds between looks at the clock
+FEWEST = 50  # bounds at a time
+LOOK = 400  # bounds for a first mapping of a template
+COARSE_BOUNDS, COARSE_GAP = 50_000, 0.01  # powers of two need no proof
+ENDLESS = 1 << 60
 
 
 def best_mapping(
@@ -64,14 +69,13 @@ class _Search:
     bounds: int = 0
     total: int = 0
     lower: float = 0.0
-    done: bool = False
     clock: float = 0.0  # when the budget of seconds began
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         from mappers.search.bulk.costing import scratch_size
         from mappers.search.bulk.plain import held_widths
-        from mappers.search.encode import encode, encode_templates
+        from mappers.search.encode import encode, encode_templates, least_key
 
         self.I, self.X = encode(self.space)
         self.templates = encode_templates(self.space)
@@ -82,19 +86,19 @@ class _Search:
         self.choice = np.full(1 + len(self.names), -1, dtype=np.int64)
         self.keys = np.full(2, np.inf)
         self.bars = np.array([self.limits.gap, np.inf, np.inf])
+        self.lower = least_key(self.I, self.X, self.objective)
         self.chosen: tuple[int, dict[str, Any], dict[str, Any]] | None = None
 
     def run(self) -> None:
         """Powers of two first, then everything."""
-        self._stage(coarse=True)
-        if self.limits.evaluations is not None and self.chosen and self._left(0) <= 0:
+        coarse = min(COARSE_BOUNDS, self._left() // 2)
+        self.bars[0] = max(COARSE_GAP, self.limits.gap)
+        self._stage(coarse=True, most=coarse)
+        self.bars[0] = self.limits.gap
+        if self.chosen and self._left() <= 0:
             return
-        self.lower = np.inf
-        try:
-            self._stage(coarse=False)
-        except TooManyChainsError:
-            self.lower = 0.0
-        self.done = not np.isfinite(self.lower)
+        with suppress(TooManyChainsError):
+            self._stage(coarse=False, most=self._left())
 
     def found(self) -> Found | None:
         """What is known now."""
@@ -103,7 +107,7 @@ class _Search:
         mapping = assemble(self.space, *self.chosen)
         cost = matmul_cost(self.space.problem, mapping, self.space.path)
         gap = self.limits.gap
-        if not self.done:
+        if np.isfinite(self.lower):
             gap = max(gap, 1.0 - self.lower / float(self.keys[0]))
         seconds = time.perf_counter() - self.started
         counts = (self.total, self.evaluated)
@@ -111,57 +115,56 @@ class _Search:
             mapping, cost, *counts, seconds, gap, self.bounds, interrupted=self.interrupted
         )
 
-    def _stage(self, coarse: bool) -> None:
+    def _stage(self, coarse: bool, most: int) -> None:
+        """Searches powers of two or all, with so many bounds; more only until a mapping is found.
+        What is left open of all sets the lower bound."""
         grown = self._grown(coarse)
         if grown is None:
+            self.lower = self.lower if coarse else np.inf
             return
         F, K, roots = trees_of(grown)
-        rows = Joint(self.I, [(int(root), 2 * len(c.tiles) - 1) for root, c in zip(roots, grown, strict=False)])
+        nodes = [2 * len(chains.tiles) - 1 for chains in grown]
+        joint = Joint(self.I, list(zip((int(root) for root in roots), nodes, strict=False)))
         self.total = len(self.templates) * prod(chains.total for chains in grown)
-        opened = Opened(len(self.templates), roots)
+        opened = Opened.roots(len(self.templates), roots)
+        work = _Work(self, (F, K), joint, grown)
+        stop = self.bounds + most
         try:
-            self._work_on(opened, (F, K), rows, grown)
+            while opened.rooting:
+                work.on(opened, len(self.templates) + 1)
+            self.clock = self.clock or time.perf_counter()  # all is compiled by now
+            if coarse:
+                self._look_at_each(opened, work, most)
+            opened.sort()
+            while opened.waiting and (self.chosen is None or self.bounds < stop):
+                if self.chosen is not None and self._left() <= 0:
+                    break
+                work.on(opened, min(CHUNK, max(FEWEST, stop - self.bounds)))
         finally:
-            self.lower = min(self.lower, opened.least_bound())
-            self.evaluated += opened.costed
-            self.bounds += opened.made
+            if not coarse:
+                self.lower = max(self.lower, opened.least_bound())
 
-    def _work_on(
-        self, opened: Opened, trees: tuple[Any, Any], joint: Joint, grown: list[Grown]
-    ) -> None:
-        """Bounds the roots, then branches until nothing is open or the budget is spent."""
-        from mappers.search.bulk.branch import improve
+    def _look_at_each(self, opened: Opened, work: _Work, most: int) -> None:
+        """A first mapping of every template, before one of them takes all the time."""
+        parts = opened.apart()
+        each = max(FEWEST, min(LOOK, most // max(1, 2 * len(parts))))
+        for part in parts:
+            work.on(part, each)
+        if parts:
+            opened.put_together(parts)
 
-        problem = (self.I, self.X, self.templates, self.widths, *trees)
-        ranks = len(self.names)
-        scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), self.out
-        best = (self.choice, self.keys, *scratch)
-        asked = CODES.index(self.objective), self.bars
-        most = CHUNK
-        while opened.waiting:
-            self.choice[0] = -1
-            rooting = opened.rooting
-            improve(*problem, *joint.arrays(), *asked, most, *opened.arrays(), *best)
-            if rooting:
-                opened.sort()
-                self.clock = self.clock or time.perf_counter()  # all is compiled by now
-            self._take(grown)
-            if self.chosen is not None:
-                most = min(CHUNK, self._left(opened.made))
-                if most <= 0:
-                    return
-
-    def _left(self, bounds: int) -> int:
-        """Bounds that may still be made; the clock allows a chunk or nothing."""
+    def _left(self) -> int:
+        """Bounds that may still be made; the clock allows all or nothing."""
         limits = self.limits
         spent = time.perf_counter() - (self.clock or self.started)
         if limits.seconds is not None and spent > limits.seconds:
             return 0
         if limits.evaluations is None:
-            return CHUNK
-        return limits.evaluations - self.bounds - bounds
+            return ENDLESS
+        return limits.evaluations - self.bounds
 
-    def _take(self, grown: list[Grown]) -> None:
+    def take(self, grown: list[Grown]) -> None:
+        """Remembers what the compiled part has found, if it has."""
         if self.choice[0] < 0:
             return
         template, *chains = (int(x) for x in self.choice)
@@ -173,7 +176,7 @@ class _Search:
     def _grown(self, coarse: bool) -> list[Grown] | None:
         """Every rank's chains; None if one has none."""
         budget = self.limits.evaluations
-        most = np.inf if coarse or budget is None else float(budget)
+        most = np.inf if coarse or budget is None or not self.chosen else float(budget)
         bounded = self.objective == "latency" and np.isfinite(self.keys[0])
         found = []
         for r, name in enumerate(self.names):
@@ -183,3 +186,35 @@ class _Search:
                 return None
             found.append(chains)
         return found
+
+
+class _Work:
+    """The compiled part, on the trees of a stage."""
+
+    def __init__(
+        self, search: _Search, trees: tuple[Any, Any], joint: Joint, grown: list[Grown]
+    ) -> None:
+        ranks = len(search.names)
+        self.search, self.joint, self.grown = search, joint, grown
+        self.problem = (search.I, search.X, search.templates, search.widths, *trees)
+        self.asked = CODES.index(search.objective), search.bars
+        scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), search.out
+        self.best = (search.choice, search.keys, *scratch)
+
+    def on(self, opened: Opened, most: int) -> None:
+        """About as many bounds, unless nothing is left open before."""
+        from mappers.search.bulk.branch import improve
+
+        search = self.search
+        stop = opened.made + most
+        while opened.waiting and opened.made < stop:
+            before = opened.made, opened.costed
+            search.choice[0] = -1
+            left = stop - opened.made
+            arrays = (*self.joint.arrays(), *self.asked, left, *opened.arrays())
+            try:
+                improve(*self.problem, *arrays, *self.best)
+            finally:
+                search.bounds += opened.made - before[0]
+                search.evaluated += opened.costed - before[1]
+                search.take(self.grown)

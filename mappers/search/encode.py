@@ -38,6 +38,29 @@ def encode(space: Space) -> tuple[np.ndarray, np.ndarray]:
     return integers, _numbers(problem, path)
 
 
+def least_key(I: np.ndarray, X: np.ndarray, objective: str) -> float:
+    """No mapping is better: MACs at the engines' peak, every operand once at the outermost
+    memory."""
+    cycles, led = 1.0, set()
+    for r in range(int(I[at.RANKS])):
+        row = I[at.RANK + at.N_RANK * r :]
+        role, per = int(row[at.ROLE]), 1.0
+        if role != at.BATCH and role not in led:
+            s = at.STEPS + 4 * (role - 1)
+            per = X[s + 1] / X[s]
+            led.add(role)
+        cycles *= row[at.EXTENT] * per
+    outermost = X[at.LEVEL : at.LEVEL + at.N_LEVEL]
+    sizes = [X[at.BASE_A + i] * X[at.LEAST_A + i] * X[at.WIDTH_A + i] for i in range(2)]
+    read, written = sum(sizes), X[at.OUTPUTS] * X[at.WIDTH_O]
+    read_s, write_s = read * outermost[at.READ_S], written * outermost[at.WRITE_S]
+    moved = read_s + write_s if outermost[at.SHARED_PORT] else max(read_s, write_s)
+    latency = X[at.FIXED_S] + max(cycles / (X[at.CLOCK] * X[at.FAN_OUTS]), moved)
+    joules = X[at.MATRIX_J] + read * outermost[at.READ_J] + written * outermost[at.WRITE_J]
+    energy = joules + X[at.STATIC_W] * latency
+    return float({"latency": latency, "energy": energy, "edp": latency * energy}[objective])
+
+
 def encode_templates(space: Space) -> np.ndarray:
     """T of `layout`, a row for every template."""
     names = list(space.problem.extents)
@@ -255,6 +278,8 @@ def _orders(space: Space, integers: np.ndarray) -> None:
     that may not be innermost."""
     names = list(space.problem.extents)
     for i in range(1, len(space.path.levels)):
+        inmost = {by_level[i] for by_level in space.innermost}
+        integers[at.INMOST + i] = sum(1 << names.index(rank) for rank in inmost)
         for x, innermost in enumerate(names):
             ranks = [names.index(r) for r in order_of(space.problem, space.path, i, innermost)]
             place = (at.MOST_RANKS * i + x) * at.MOST_RANKS

@@ -10,6 +10,9 @@ import numpy as np
 from mappers.search.space import RankSpace
 
 
+MORE = 12  # chains made from one by another level, at a guess
+
+
 class TooManyChainsError(Exception):
     """More chains than the budget has bounds: not worth to be made."""
 
@@ -53,6 +56,8 @@ def grow(
     engine = sizes[: bulk.engine_tiles(I, X, r, space.granule, sizes, every)]
     if coarse and free:
         engine = _coarse(_block(I, X, r), extent)
+    if np.isfinite(limits[1]):
+        engine = engine[_least_cycles(I, X, r)[engine - 1] <= limits[1]]
     extended = _extended(I, X, r, encode_choices(space, coarse), engine, limits[0])
     if extended is None:
         raise TooManyChainsError
@@ -62,7 +67,7 @@ def grow(
     n = fill_features(I, X, r, tile, split, limits[1], F, K)
     if n == 0:
         return None
-    keys = sort_key(I, X, F, K, n)
+    keys = sort_key(I, X, F, K, n, r)
     order = np.argsort(keys)
     return Grown(tile[:n], split[:n], F[:n], K[:n], order, keys, len(tile))
 
@@ -83,6 +88,21 @@ def most_cycles(I: np.ndarray, X: np.ndarray, r: int, latency: float) -> float:
         if other != r:
             room /= ideal
     return float(room * (1 + 1e-9))
+
+
+def _least_cycles(I: np.ndarray, X: np.ndarray, r: int) -> np.ndarray:
+    """Of all chains of rank r by the engine's tile, from 1: every piece is at most as large, and
+    takes at least the cycles of the best size up to there."""
+    from mappers.search.bulk import layout as at
+
+    row = I[at.RANK + at.N_RANK * r :]
+    sizes = np.arange(1, int(row[at.EXTENT]) + 1)
+    if row[at.ROLE] == at.BATCH or not row[at.ALONE]:
+        return np.zeros(len(sizes))
+    block, per, add, floor = X[at.STEPS + 4 * (int(row[at.ROLE]) - 1) :][:4]
+    service = np.maximum(per * np.ceil(sizes / block) + add, floor)
+    least: np.ndarray = row[at.EXTENT] * np.minimum.accumulate(service / sizes)
+    return least * (1 - 1e-12)
 
 
 def _block(I: np.ndarray, X: np.ndarray, r: int) -> int:
@@ -109,14 +129,15 @@ def _extended(
     tiles = np.zeros((len(engine), levels + 1), dtype=np.int64)
     tiles[:, levels] = engine
     splits = np.ones((len(engine), levels + 3), dtype=np.int64)
-    nothing = np.empty((0, levels + 1), np.int64), np.empty((0, levels + 3), np.int64)
     for i in range(levels, 0, -1):
-        n = extend(I, X, r, choices, i, tiles, splits, *nothing)
+        n, room = MORE * len(tiles) + 64, 0
+        while n > room:  # one pass where the guess is large enough
+            room = n
+            more = np.empty((n, levels + 1), np.int64), np.empty((n, levels + 3), np.int64)
+            n = extend(I, X, r, choices, i, tiles, splits, *more)
         if n > most:
             return None
-        more = np.empty((n, levels + 1), np.int64), np.empty((n, levels + 3), np.int64)
-        extend(I, X, r, choices, i, tiles, splits, *more)
-        tiles, splits = more
+        tiles, splits = more[0][:n], more[1][:n]
     return tiles, splits
 
 

@@ -54,14 +54,47 @@ def improve(
                 continue
         if rooting or K[at[_largest(K, at)], SIZE] == 1:
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
-            _bound(I, X, templates, H, F, K, V, C, template, at, objective, limits, state, choice, keys, out)
+            _bound(
+                I,
+                X,
+                templates,
+                H,
+                F,
+                K,
+                V,
+                C,
+                template,
+                at,
+                objective,
+                limits,
+                state,
+                choice,
+                keys,
+                out,
+            )
             if rooting:
                 bounds[place, 0], bounds[place, 1] = out[0], out[1]
                 if state[ROOTED] == state[WAITING]:
-                    return
+                    return  # for them to be sorted
             continue
         chosen = _try_all(
-            I, X, templates, H, F, K, V, C, template, at, objective, limits, state, choice, keys, trial, out
+            I,
+            X,
+            templates,
+            H,
+            F,
+            K,
+            V,
+            C,
+            template,
+            at,
+            objective,
+            limits,
+            state,
+            choice,
+            keys,
+            trial,
+            out,
         )
         node = at[chosen]
         for half in range(2):
@@ -84,7 +117,24 @@ def _try_all(
         for half in range(2):
             at[r] = K[node, LEFT + half]
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
-            _bound(I, X, templates, H, F, K, V, C, template, at, objective, limits, state, choice, keys, out)
+            _bound(
+                I,
+                X,
+                templates,
+                H,
+                F,
+                K,
+                V,
+                C,
+                template,
+                at,
+                objective,
+                limits,
+                state,
+                choice,
+                keys,
+                out,
+            )
             trial[r, half, 0], trial[r, half, 1] = out[0], out[1]
             score += min(out[0], 2.0 * keys[0]) if keys[0] < np.inf else out[0]
         at[r] = node

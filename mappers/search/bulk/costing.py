@@ -92,7 +92,7 @@ def _compose(
     """Latency and energy from bytes, cycles and vector work, as `mappers.cost.compose`."""
     jobs, most_jobs, out_steps, k_steps = steps
     cores = float(I[CORES])
-    cores = min(jobs / out_steps, cores) if exact else min(most_jobs, cores)
+    cores = min((jobs if exact else most_jobs) / out_steps, cores)
     matrix = engine_cycles(I, X, F, at, exact, out_steps) / X[CLOCK]
     sums = _split_sums(I, X, F, at) * X[OUTPUTS]
     vector = (X[EPILOGUE_S] + sums * X[ADD_S] + X[CONVERSION_S] + out[3]) / cores

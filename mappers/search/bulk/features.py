@@ -24,8 +24,9 @@ def fill_features(
     levels = I[LEVELS]
     n = levels - levels
     for j in range(len(tiles)):
-        _features_of(I, X, rank, tiles[j], splits[j], F, K, n)
+        _work_of(I, X, rank, tiles[j], splits[j], F, n)
         if F[n, INSTANCE_CYCLES] <= most_cycles:
+            _features_of(I, X, rank, tiles[j], splits[j], F, K, n)
             tiles[n] = tiles[j]
             splits[n] = splits[j]
             n += 1
@@ -34,7 +35,7 @@ def fill_features(
 
 @compiled(inner=True)
 def _features_of(I: Any, X: Any, rank: Any, tile: Any, split: Any, F: Any, K: Any, n: Any) -> None:
-    """Fills row n of `chains` for this rank's tiles and splits, both from level 0."""
+    """Fills row n, where `_work_of` has been, for this rank's tiles and splits from level 0."""
     levels = I[LEVELS]
     extent, dealt = I[RANK + N_RANK * rank + EXTENT], I[RANK + N_RANK * rank + DEALT]
     trips, changes, at_once = 0, 0, 1
@@ -54,7 +55,6 @@ def _features_of(I: Any, X: Any, rank: Any, tile: Any, split: Any, F: Any, K: An
     K[n, CHANGES] = changes
     if I[MERGING]:
         _merged_steps(I, X, rank, tile, split, F, n)
-    _work_of(I, X, rank, tile, split, F, n)
     F[n, AXIS_A], F[n, AXIS_B] = split[levels + 1], split[levels + 2]
     F[n, JOBS] = F[n, TILES + I[FIRST]]
     if I[RANK + N_RANK * rank + ROLE] == ROLE_K:
@@ -148,9 +148,9 @@ def _work_of(I: Any, X: Any, rank: Any, tile: Any, split: Any, F: Any, n: Any) -
     instances = 1.0
     for i in range(start, levels + 1):
         instances *= split[i]
-    jobs = F[n, TILES + I[FIRST]] if dealt else 1.0
+    jobs = -(-extent // tile[I[FIRST]]) if dealt else 1
     F[n, INSTANCE_CYCLES] = F[n, CYCLES] * instances * jobs
-    count = F[n, TILES + levels]
+    count = -(-extent // tile[levels])
     edge = extent - (count - 1) * tile[levels]
     F[n, BLOCKS] = (count - 1) * blocks_of(I, X, rank, tile[levels])
     F[n, BLOCKS] += blocks_of(I, X, rank, edge)

@@ -11,10 +11,10 @@ bits a level: 0, or 1 + depth. The rows of a class are filled when it is first m
     C  int64    for each operand: classes, first and number of its rank's nodes, and then for each
                 class its key and what to add to a node to get its row; last: rows used and wanted
 
-With h the seconds of a level's loads (of outputs: stores) and s the rank's share of the first (of
-the last) step: `END` is s h, and `BEYOND` of a level i over an even level l is s (h_i - h_l), what
-level i's ends add beyond those of l. Even levels are shared ones whose bytes take the same time
-either way.
+With h the bytes of a level's loads (of outputs: stores) and s the rank's share of the first (of the
+last) step: `END` is s h, and `BEYOND` of a level i over an even level l is s (h_i z_i - h_l z_l), z
+the least seconds a byte: what level i's ends add beyond those of l. Even levels are shared ones
+whose bytes take the same time either way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ USED, WANTED = range(2)  # of its last row
 MOST_CLASSES = 120
 NO_ROOM = -(1 << 60)
 JOULES, SECONDS, BYTES = range(3)  # of a row of V: beyond its bytes', of the vector engine
-READ, FILLED, WRITTEN, END, N_BYTES = range(5)  # of each level; then BEYOND, by even level
+(
+    READ, FILLED, WRITTEN, END, MINUS_READ, MINUS_WRITTEN, N_BYTES,
+) = range(7)  # fmt: skip  # of each level; then BEYOND, by even level
 
 
 def columns(levels: int, even: int) -> int:
@@ -155,14 +157,17 @@ def _ends(I: Any, X: Any, F: Any, node: Any, operand: Any, V: Any, row: Any) -> 
             total = 0.0 if operand == 2 else total
         else:
             total += V[row, place + FILLED] + V[row, place + WRITTEN]
-        V[row, place + END] = share * total * X[level + EITHER_S]
+        V[row, place + END] = share * total
+        V[row, place + MINUS_READ] = -V[row, place + READ]
+        V[row, place + MINUS_WRITTEN] = -V[row, place + FILLED] - V[row, place + WRITTEN]
     for e in range(I[EVENS]):
         place, level = BYTES + N_BYTES * I[EVEN + e], LEVEL + N_LEVEL * I[EVEN + e]
         least = V[row, place + READ] + V[row, place + FILLED] + V[row, place + WRITTEN]
         least *= share * X[level + EITHER_S]
         for i in range(I[LEVELS]):
             beyond = BYTES + (N_BYTES + e) * I[LEVELS] + i
-            V[row, beyond] = V[row, BYTES + N_BYTES * i + END] - least
+            V[row, beyond] = V[row, BYTES + N_BYTES * i + END] * X[LEVEL + N_LEVEL * i + EITHER_S]
+            V[row, beyond] -= least
 
 
 @compiled(inner=True, borrowing=True)

@@ -23,6 +23,8 @@ from mappers.search.bulk.joint import (
     END,
     FILLED,
     JOULES,
+    MINUS_READ,
+    MINUS_WRITTEN,
     N_BYTES,
     NO_ROOM,
     READ,
@@ -61,7 +63,7 @@ def bound_of(
     lacks room."""
     am, an, ak = at[I[AT_M]], at[I[AT_N]], at[I[AT_K]]
     ab = at[I[AT_B]] if I[AT_B] >= 0 else -1
-    if not _fits_fan_outs(I, X, F, ab, am, an, ak):
+    if _found_elsewhere(I, T, K, at) or not _fits_fan_outs(I, X, F, ab, am, an, ak):
         return 0
     jobs = F[am, JOBS] * F[an, JOBS] * F[ak, JOBS]
     most_jobs = -F[am, MINUS_JOBS] * F[an, MINUS_JOBS] * F[ak, MINUS_JOBS]
@@ -80,9 +82,28 @@ def bound_of(
     if rows[0] < 0:
         return -1
     beyond = _add_rows(I, X, V, rows, out)
-    _add_overfetch(I, X, T, F, K, at, rows, out)
-    _compose(I, X, H, F, V, ab, am, an, ak, rows, (jobs, most_jobs, out_steps, k_steps), beyond, out)
+    _add_overfetch(I, X, F, K, at, rows, out)
+    _compose(
+        I, X, H, F, V, ab, am, an, ak, rows, (jobs, most_jobs, out_steps, k_steps), beyond, out
+    )
     return 1
+
+
+@compiled(inner=True, borrowing=True)
+def _found_elsewhere(I: Any, T: Any, K: Any, at: Any) -> Any:
+    """Is the innermost loop of a level none, by having one trip? Then this is the same nest as one
+    with another loop innermost: of those without any, the one with the first rank innermost is
+    kept."""
+    for i in range(1, I[LEVELS]):
+        inmost, mine = I[INMOST + i], T[4 * i + 3]
+        if inmost & (inmost - 1) == 0 or (K[at[mine], ANY_TRIPS] >> i) & 1:
+            continue
+        if inmost & ((1 << mine) - 1):
+            return True
+        for r in range(mine + 1, I[RANKS]):
+            if (inmost >> r) & 1 and (K[at[r], TRIPS] >> i) & 1:
+                return True
+    return False
 
 
 @compiled(inner=True, borrowing=True)
@@ -183,16 +204,16 @@ def _add_rows(I: Any, X: Any, V: Any, rows: Any, out: Any) -> Any:
         out[place + 1] = V[a, mine + FILLED] + V[w, mine + FILLED]
         out[place + 2] = V[o, mine + WRITTEN]
         out[place + 3] = V[o, mine + READ] + V[o, mine + WRITTEN]
+        out[place + 4] = 1.0
         if i < I[FIRST]:
             out[place] += X[EPILOGUE_BYTES]
     return V[a, JOULES] + V[w, JOULES] + V[o, JOULES]
 
 
 @compiled(inner=True, borrowing=True)
-def _add_overfetch(
-    I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, rows: Any, out: Any
-) -> None:
-    """What granules bring in besides, of runs along another rank than the row's."""
+def _add_overfetch(I: Any, X: Any, F: Any, K: Any, at: Any, rows: Any, out: Any) -> None:
+    """What granules bring in besides, of runs along another rank than the row's; and how many times
+    the bytes of a level they are at most."""
     for operand in range(3):
         if I[RUN_A + operand] < 0:
             continue
@@ -203,9 +224,14 @@ def _add_overfetch(
             if depth < 0:
                 continue
             extra = least_overfetch(I, X, F, K, at, operand, parent, child) - 1.0
+            up, along = 5 + 5 * parent, at[I[RUN_A + operand]]
+            most = extra
+            if K[along, SIZE] > 1:
+                most = X[LEVEL + N_LEVEL * parent + GRANULARITY] / X[WIDTH_A + operand]
+                most /= F[along, TILE + child]
+            out[up + 4] = max(out[up + 4], 1.0 + most)
             if extra > 0.0:
                 extra *= X[WIDTH_A + operand]
-                up = 5 + 5 * parent
                 if operand < 2:
                     seen, _ = least_copies(I, F, node, depth, child, parent)
                     out[up] += extra * seen * X[BASE_A + operand]
@@ -222,7 +248,7 @@ def _compose(
 ) -> None:  # fmt: skip
     """Latency and energy at least."""
     jobs, most_jobs, out_steps, k_steps = steps
-    cores = min(most_jobs, float(I[CORES]))
+    cores = min(most_jobs / out_steps, float(I[CORES]))
     sums = _split_sums(I, X, F, ak) * X[OUTPUTS]
     vector = (X[EPILOGUE_S] + sums * X[ADD_S] + X[CONVERSION_S] + out[3]) / cores
     joules = X[MATRIX_J] + beyond
@@ -243,15 +269,39 @@ def _compose(
         written = out[place + 2] if X[level + FILL_PORT] else out[place + 1] + out[place + 2]
         read_s, write_s = out[place] * X[level + READ_S], written * X[level + WRITE_S]
         busy = read_s + write_s if X[level + SHARED_PORT] else max(read_s, write_s)
+        out[place + 4] = _seconds_per_byte(I, X, V, rows, i, out)
         if i >= I[FIRST]:
             busy *= I[CORES] / cores
         busy_most = max(busy_most, busy)
     most = max(most, joules / X[HEADROOM_W])
-    ends = _ends(I, X, F, V, ab, am, an, ak, rows, jobs)
+    ends = _ends(I, X, F, V, ab, am, an, ak, rows, jobs, most_jobs, out)
     latency = max(busy_most, max(most, busy_most * late) + ends[0] + ends[1])
     latency = max(latency, _over_even(I, X, F, V, ab, am, an, ak, rows, out_steps, out))
     out[0] = fixed + latency
     out[1] = joules + X[STATIC_W] * out[0]
+
+
+@compiled(inner=True, borrowing=True)
+def _seconds_per_byte(I: Any, X: Any, V: Any, rows: Any, i: Any, out: Any) -> Any:
+    """A level's seconds over its bytes at least. With ports apart, R and W bytes of them, that is
+    max(R/r, W/w) / (R + W)."""
+    place, level, mine = 5 + 5 * i, LEVEL + N_LEVEL * i, BYTES + N_BYTES * i
+    either = X[level + EITHER_S]
+    if X[level + SHARED_PORT] or X[level + FILL_PORT]:
+        return either
+    read, written, most_read, most_written = out[place], out[place + 1] + out[place + 2], 0.0, 0.0
+    for j in range(3):
+        row = rows[0] if j == 0 else (rows[1] if j == 1 else rows[2])
+        most_read -= V[row, mine + MINUS_READ]
+        most_written -= V[row, mine + MINUS_WRITTEN]
+    most_read, most_written = most_read * out[place + 4], most_written * out[place + 4]
+    if i < I[FIRST]:
+        most_read += X[EPILOGUE_BYTES]
+    if read > 0.0:
+        either = max(either, X[level + READ_S] / (1.0 + most_written / read))
+    if written > 0.0:
+        either = max(either, X[level + WRITE_S] / (1.0 + most_read / written))
+    return either
 
 
 @compiled(inner=True, borrowing=True)
@@ -286,9 +336,7 @@ def _engine_cycles(
 
 
 @compiled(inner=True, borrowing=True)
-def _load_latency(
-    I: Any, X: Any, H: Any, F: Any, ab: Any, am: Any, an: Any, ak: Any
-) -> Any:
+def _load_latency(I: Any, X: Any, H: Any, F: Any, ab: Any, am: Any, an: Any, ak: Any) -> Any:
     """Seconds per step that a core at least takes, by Little's law."""
     first = I[FIRST]
     if first >= I[LEVELS]:
@@ -313,17 +361,20 @@ def _load_latency(
 
 @compiled(inner=True, borrowing=True)
 def _ends(
-    I: Any, X: Any, F: Any, V: Any, ab: Any, am: Any, an: Any, ak: Any, rows: Any, jobs: Any
-) -> Any:
+    I: Any, X: Any, F: Any, V: Any, ab: Any, am: Any, an: Any, ak: Any, rows: Any, jobs: Any,
+    most_jobs: Any, out: Any,
+) -> Any:  # fmt: skip
     """Seconds at least of the first loads, and of the last stores."""
     a, w, o = _least_shares(I, F, ab, am, an, ak)
     slack = 1.0
-    if I[DYNAMIC]:  # shared levels wait for ceil(jobs / cores) steps, not jobs / cores
-        slack = 1.0 / (1.0 + I[CORES] / jobs)
+    if I[DYNAMIC]:  # shared levels see ceil(jobs / cores) steps, not jobs / cores
+        steps = np.ceil(jobs / I[CORES])
+        known = steps == np.ceil(most_jobs / I[CORES])
+        slack = jobs / I[CORES] / (steps if known else 1.0 + jobs / I[CORES])
     prologue, epilogue = 0.0, 0.0
     for i in range(I[LEVELS]):
         place = BYTES + N_BYTES * i + END
-        share = slack if i < I[FIRST] else 1.0
+        share = out[5 + 5 * i + 4] * (slack if i < I[FIRST] else 1.0)
         prologue = max(prologue, share * (V[rows[0], place] * a + V[rows[1], place] * w))
         epilogue = max(epilogue, share * V[rows[2], place] * o)
     return prologue, epilogue
@@ -375,13 +426,16 @@ def _over_even(
             besides -= V[row_of, mine + READ] + V[row_of, mine + WRITTEN]
             if not X[row + FILL_PORT]:
                 besides -= V[row_of, mine + FILLED]
-        prologue, epilogue = -np.inf, -np.inf
+        prologue, epilogue = 0.0, 0.0  # its own ends, at least
         for i in range(start, I[LEVELS]):
             column = BYTES + (N_BYTES + e) * I[LEVELS] + i
             a, w, o = V[rows[0], column], V[rows[1], column], V[rows[2], column]
             head = a * (most[0] if a < 0.0 else least[0]) + w * (most[1] if w < 0.0 else least[1])
+            tail, end = o * (most[2] if o < 0.0 else least[2]), BYTES + N_BYTES * i + END
+            more = out[5 + 5 * i + 4] - X[LEVEL + N_LEVEL * i + EITHER_S]
+            head += more * (V[rows[0], end] * least[0] + V[rows[1], end] * least[1])
             prologue = max(prologue, head)
-            epilogue = max(epilogue, o * (most[2] if o < 0.0 else least[2]))
+            epilogue = max(epilogue, tail + more * V[rows[2], end] * least[2])
         alone = (total - max(0.0, besides) * late) * X[row + EITHER_S]
         longest = max(longest, alone + prologue + epilogue)
     return longest

@@ -14,26 +14,50 @@ from mappers.search.bulk.layout import *
 
 
 @compiled
-def sort_key(I: Any, X: Any, F: Any, K: Any, n: Any) -> Any:
-    """One number by which neighbors are alike: splits, then tiles of the cores, of the engine, and
-    of the levels from outside in."""
-    key: Any = np.empty(n, np.int64)
+def sort_key(I: Any, X: Any, F: Any, K: Any, n: Any, rank: Any) -> Any:
+    """One number by which neighbors are alike. First comes what a bound depends on most: on cores
+    that have tiles of their own, which loops have trips, tiles of the cores, splits; on cores that
+    are dealt theirs the other way round. Then tiles of the engine, and of levels from outside."""
+    keys: Any = np.empty(n, np.int64)
     levels, first = I[LEVELS], I[FIRST]
     for j in range(n):
-        code: Any = np.int64(1)
-        room = 62
-        for i in range(1, levels + 1):
-            if X[LEVEL + N_LEVEL * i + FAN_OUT] > 1 and room > 48:
-                code = (code << 7) | min(np.int64(F[j, SPLIT + i]), 127)
-                room -= 7
-        for step in range(levels):
-            i = first if step == 0 else (levels if step == 1 else step - 1)
-            bits = min(14, room)
-            if bits > 0 and (step < 2 or (i != first and i != levels)):
-                code = (code << bits) | min(np.int64(F[j, TILES + i]), (1 << bits) - 1)
-                room -= bits
-        key[j] = code
-    return key
+        code, room = np.int64(1), np.int64(62)
+        if I[DYNAMIC]:
+            code, room = _with_splits(X, F, j, levels, code, room)
+            code, room = _with_tiles(F, j, first, code, room)
+            code, room = _with_trips(I, K, j, rank, code, room)
+        else:
+            code, room = _with_trips(I, K, j, rank, code, room)
+            code, room = _with_tiles(F, j, first, code, room)
+            code, room = _with_splits(X, F, j, levels, code, room)
+        code, room = _with_tiles(F, j, levels, code, room)
+        for i in range(1, levels):
+            if i != first:
+                code, room = _with_tiles(F, j, i, code, room)
+        keys[j] = code
+    return keys
+
+
+@compiled(inner=True)
+def _with_splits(X: Any, F: Any, j: Any, levels: Any, code: Any, room: Any) -> Any:
+    for i in range(1, levels + 1):
+        if X[LEVEL + N_LEVEL * i + FAN_OUT] > 1 and room > 40:
+            code, room = (code << 7) | min(np.int64(F[j, SPLIT + i]), 127), room - 7
+    return code, room
+
+
+@compiled(inner=True)
+def _with_tiles(F: Any, j: Any, i: Any, code: Any, room: Any) -> Any:
+    bits = min(14, room)
+    return (code << bits) | min(np.int64(F[j, TILES + i]), (1 << bits) - 1), room - bits
+
+
+@compiled(inner=True)
+def _with_trips(I: Any, K: Any, j: Any, rank: Any, code: Any, room: Any) -> Any:
+    for i in range(1, I[LEVELS]):
+        if not (I[RANK + N_RANK * rank + DEALT] and i == I[FIRST]):
+            code, room = (code << 1) | ((K[j, TRIPS] >> i) & 1), room - 1
+    return code, room
 
 
 @compiled(inner=True)
@@ -81,9 +105,11 @@ def plant(F: Any, K: Any, order: Any, keys: Any, start: Any, nodes: Any, links: 
             for j in range(F.shape[1]):
                 nodes[at, j] = F[chain, j]
             links[at, TRIPS], links[at, CHANGES] = K[chain, TRIPS], K[chain, CHANGES]
+            links[at, ANY_TRIPS] = K[chain, TRIPS]
             continue
         a, b = links[at, LEFT], links[at, RIGHT]
         links[at, TRIPS] = links[a, TRIPS] & links[b, TRIPS]
+        links[at, ANY_TRIPS] = links[a, ANY_TRIPS] | links[b, ANY_TRIPS]
         links[at, CHANGES] = links[a, CHANGES] & links[b, CHANGES]
         for j in range(F.shape[1]):
             nodes[at, j] = min(nodes[a, j], nodes[b, j])

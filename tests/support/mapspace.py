@@ -3,7 +3,9 @@ written by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Map
+from itertools import permutations
 from typing import Any
 
 from hypothesis import strategies as st
@@ -79,17 +81,27 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
+Pick = Callable[..., Any]  # one of its arguments
+
+
 @st.composite
 def machines(draw: st.DrawFn) -> Path:
+    """Those of `a_machine`."""
+    return a_machine(lambda *values: draw(st.sampled_from(values)))
+
+
+@st.composite
+def problems(draw: st.DrawFn, path: Path) -> Contraction:
+    """Those of `a_problem`."""
+    return a_problem(lambda *values: draw(st.sampled_from(values)), path)
+
+
+def a_machine(pick: Pick) -> Path:
     """2 to 4 memories of tens to hundreds of bytes; every engine, both dispatches, every option of
     a level."""
-
-    def pick(*values: Any) -> Any:
-        return draw(st.sampled_from(values))
-
     speed, grain = pick("4 B/cycle", "32 B/cycle"), pick("1 B", "8 B")
     chip = {"dram": memory("1 GiB", speed, kind="dram", granularity=grain)}
-    if draw(st.booleans()):
+    if pick(False, True):
         chip["l2"] = memory(
             pick("64 B", "256 B", "2 KiB"),
             "16 B/cycle",
@@ -113,27 +125,34 @@ def machines(draw: st.DrawFn) -> Path:
     data = design_dict(
         chip, core, matrix, pick(1, 2, 3, 6), **control, overlap_engines=pick(True, False)
     )
-    factors = pick("any", "any", "perfect")
-    levels = [*list(chip)[1:], *core, "engine"]
-    rules = {pick(*levels): draw(st.sampled_from(RULES)) for _ in range(pick(0, 0, 1, 2))}
-    data["cores"]["core"]["mapping"] = {"factors": factors, "levels": rules}
+    rules = some_rules(pick, [*list(chip)[1:], *core, "engine"])
+    data["cores"]["core"]["mapping"] = {"factors": pick("any", "any", "perfect"), "levels": rules}
     return memory_path(parse(data), "core")
 
 
-@st.composite
-def problems(draw: st.DrawFn, path: Path) -> Contraction:
+def some_rules(pick: Pick, levels: list[str]) -> dict[str, dict[str, Any]]:
+    """Rules of none, one or two levels; one of them at most is an array, as the search wants."""
+    rules: dict[str, dict[str, Any]] = {}
+    for _ in range(pick(0, 0, 1, 2)):
+        level, rule = pick(*levels), pick(*RULES)
+        if "axes" not in rule or not any("axes" in other for other in rules.values()):
+            rules[level] = rule
+    return rules
+
+
+def a_problem(pick: Pick, path: Path) -> Contraction:
     """Matrix multiplications, batches of them, and convolutions with and without overlap."""
 
     def upto(most: int) -> int:
-        return draw(st.integers(1, most))
+        return pick(*range(1, most + 1))
 
-    if draw(st.sampled_from(["matmul", "matmul", "conv"])) == "conv":
+    if pick("matmul", "matmul", "conv") == "conv":
         extents = {"b": 1, "m": upto(2), "c": upto(2), "p": upto(3), "r": upto(2)}
         dims = conv_dims(upto(2), upto(2))
         more: dict[str, Any] = {"dims": dims, "weight_run": "r"}
     else:
-        m, n, k = draw(st.permutations([upto(7), upto(4), upto(2)]))
-        extents = {"b": draw(st.sampled_from([1, 1, 2])), "m": m, "n": n, "k": k}
-        more = {"weight_run": draw(st.sampled_from("nk"))}
-    more["epilogue_ops"] = draw(st.sampled_from([{}, {"mul": 10.0}]))
-    return contraction(path, extents, shared_weight=draw(st.booleans()), **more)
+        m, n, k = pick(*permutations([upto(7), upto(4), upto(2)]))
+        extents = {"b": pick(1, 1, 2), "m": m, "n": n, "k": k}
+        more = {"weight_run": pick("n", "k")}
+    more["epilogue_ops"] = pick({}, {"mul": 10.0})
+    return contraction(path, extents, shared_weight=pick(False, True), **more)

@@ -4,64 +4,31 @@ not be worse than they are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from math import ceil, prod
 
 import pytest
-from conv_layers import LAYERS, Layer, eyeriss, tpu
-from mapspace import by_hand
+from conv_layers import (
+    LAYERS,
+    ROW_STATIONARY,
+    WEIGHT_STATIONARY,
+    Layer,
+    RowStationary,
+    WeightStationary,
+    eyeriss,
+    tpu,
+)
 
-from accel_models.path import Path
 from mappers.cost import Traffic
 from mappers.legality import problems_of
-from mappers.mapping import Mapping
 from mappers.matmul import matmul_cost
-from mappers.problem import Contraction
 from mappers.search.best import best_mapping
 from mappers.search.found import OBJECTIVES, Limits
 
 ROW, WEIGHT = eyeriss(), tpu()
 
 
-@dataclass(frozen=True)
-class RowStationary:
-    """A PE's `filters` filters of `channels` channels, a row of each; the array has `rows` output
-    rows, `sets` times so many filters, and `deep` times so many channels; the buffer has `m`
-    filters' sums and `c` channels."""
-
-    rows: int
-    filters: int
-    channels: int
-    m: int
-    c: int
-    sets: int = 1
-    deep: int = 1
-
-    def mapping(self, layer: Layer, problem: Contraction, path: Path) -> Mapping:
-        pad = {"m": self.filters, "c": self.channels, "p": 1, "q": 1, "r": 1}
-        split = {"p": self.rows, "r": layer.r, "m": self.sets, "c": self.deep}
-        glb = {"g": 1, "b": 1, "m": self.m, "c": self.c, "p": self.rows}
-        levels = {
-            "glb": {"tile": glb, "order": "gbpmc"},
-            path.levels[2].name: {"tile": pad, "split": split, "order": "cmq"},
-        }
-        return by_hand(problem, path, levels)
-
-
-ROW_STATIONARY: dict[str, RowStationary] = {
-    "alexnet conv1": RowStationary(11, 16, 1, m=48, c=1),
-    "alexnet conv2": RowStationary(9, 16, 2, m=64, c=48, sets=2),
-    "alexnet conv3": RowStationary(13, 16, 4, m=128, c=64, sets=4),
-    "alexnet conv4": RowStationary(13, 16, 4, m=192, c=48, sets=4),
-    "alexnet conv5": RowStationary(13, 16, 4, m=64, c=96, sets=4),
-    "resnet conv1 7x7/2": RowStationary(14, 16, 1, m=16, c=1),
-    "resnet conv2 1x1": RowStationary(14, 16, 4, m=32, c=16, sets=2, deep=4),
-    "resnet conv2 3x3": RowStationary(14, 16, 4, m=32, c=16, sets=2),
-    "resnet conv3 3x3/2": RowStationary(14, 16, 4, m=64, c=8, sets=4),
-}
-
-
-def row_stationary_traffic(it: Layer, by: RowStationary) -> Traffic:
+def row_stationary_traffic(it: Layer, by: RowStationary, network: bool = True) -> Traffic:
     """What moves, in words of 2 bytes, sums too.
 
     A strip of outputs is `rows` high; P / rows strips, which overlap in the input.
@@ -75,6 +42,7 @@ def row_stationary_traffic(it: Layer, by: RowStationary) -> Traffic:
         input rows once, M / (filters * sets) times.
     PE to buffer: an output gets sums of R filter rows and C / channels blocks of channels; those of
         the R PEs of a column, and `deep` of them, are added up on the way.
+    Without a network that multicasts and adds, all of these are moved for each PE by itself.
     PE: every MAC reads a weight, an input, a sum (the first is 0) and writes a sum.
     """
     outputs = it.g * it.b * it.m * it.p * it.q
@@ -87,10 +55,13 @@ def row_stationary_traffic(it: Layer, by: RowStationary) -> Traffic:
     buffer_words = strip_words * (it.m // (by.filters * by.sets))
     pe_sums = outputs * it.r * (it.c // by.channels)
     sums = outputs * (it.c // (by.channels * by.deep))
+    alone = 1 if network else by.rows
+    if not network:
+        buffer_words, sums = pe_words, pe_sums
     words: Traffic = {
         "dram": {
             "activation": (strip_words * again, 0),
-            "weight": (weights * it.b * strips, 0),
+            "weight": (weights * it.b * strips * alone, 0),
             "output": (0, outputs),
         },
         "glb": {
@@ -122,52 +93,26 @@ def test_row_stationary_traffic(name: str):
     assert cost.work.busy["matrix"] == pytest.approx(row_stationary_seconds(layer, by))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_row_stationary_traffic_without_a_network(name: str):
+    layer, by, path = LAYERS[name], ROW_STATIONARY[name], eyeriss(network=False)
+    problem = layer.on(path, "fp16", 2, 2)
+    cost = matmul_cost(problem, by.mapping(layer, problem, path), path)
+    assert cost.work.traffic == row_stationary_traffic(layer, by, network=False)
+
+
 def row_stationary_seconds(it: Layer, by: RowStationary) -> float:
     """A MAC a cycle at 1 GHz; all PEs have as much to do, and one cycle fills the pipeline."""
     at_work = by.rows * it.r * by.sets * by.deep
     return (prod(it.extents.values()) / at_work + 1) * 1e-9
 
 
-@dataclass(frozen=True)
-class WeightStationary:
-    """`rows` rows of outputs at a time in the accumulators; blocks of (c, r, s) in the array."""
-
-    rows: int
-    block: tuple[int, int, int]
-
-    def blocks(self, layer: Layer) -> int:
-        """How many there are."""
-        c, r, s = self.block
-        return ceil(layer.c / c) * ceil(layer.r / r) * ceil(layer.s / s)
-
-    def mapping(self, layer: Layer, problem: Contraction, path: Path) -> Mapping:
-        c, r, s = self.block
-        tile = {"m": min(256, layer.m), "c": c, "r": r, "s": s}
-        levels = {
-            "unified": {"tile": {"g": 1, "b": 1, "p": self.rows}, "order": "gbp"},
-            "fifo": {"tile": tile, "order": "mcrs"},
-        }
-        return by_hand(problem, path, levels)
-
-
-WEIGHT_STATIONARY: dict[str, WeightStationary] = {
-    "alexnet conv1": WeightStationary(55, (3, 7, 11)),  # the last has 4 rows of taps
-    "alexnet conv2": WeightStationary(27, (48, 1, 5)),
-    "alexnet conv3": WeightStationary(13, (256, 1, 1)),
-    "alexnet conv4": WeightStationary(13, (192, 1, 1)),
-    "alexnet conv5": WeightStationary(5, (64, 1, 3)),  # strips of 5, 5 and 3 rows
-    "resnet conv1 7x7/2": WeightStationary(30, (3, 7, 7)),  # 30, 30, 30 and 22 rows
-    "resnet conv2 1x1": WeightStationary(56, (64, 1, 1)),
-    "resnet conv2 3x3": WeightStationary(28, (64, 1, 3)),
-    "resnet conv3 3x3/2": WeightStationary(28, (128, 1, 1)),
-}
-
-
 def weight_stationary_traffic(it: Layer, by: WeightStationary) -> Traffic:
     """What moves, in bytes: 1 of an operand, 4 of a sum.
 
     DRAM to buffer: every input row once per image: strips follow each other, so that the rows of
-        the window that two share are there already.
+        the window that two share are there already. Where strips of other images come between, each
+        strip's rows, the last strip's being fewer.
     DRAM to FIFO to array: every weight once per strip and image; but if all of a layer's are one
         block, they stay in the FIFO.
     Buffer to array: no im2col. Every tap of every output is read where it lies, once per block of
@@ -176,9 +121,10 @@ def weight_stationary_traffic(it: Layer, by: WeightStationary) -> Traffic:
         first time; they leave as bytes, through the buffer.
     """
     outputs = it.g * it.b * it.m * it.p * it.q
-    strips = ceil(it.p / by.rows)
+    strips = len(by.strips(it))
     weights = it.g * it.m * it.c * it.r * it.s
-    image = it.g * it.b * it.c * it.rows(it.p) * it.width
+    rows = it.rows(it.p) if by.order == "gbp" else sum(map(it.rows, by.strips(it)))
+    image = it.g * it.b * it.c * rows * it.width
     taps = it.g * it.b * it.p * it.q * it.c * it.r * it.s
     blocks = prod(
         ceil(whole / part) for whole, part in zip((it.c, it.r, it.s), by.block, strict=True)
@@ -198,9 +144,10 @@ def weight_stationary_traffic(it: Layer, by: WeightStationary) -> Traffic:
     }
 
 
+@pytest.mark.parametrize("order", ["gbp", "gpb"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_weight_stationary_traffic(name: str):
-    layer, by = LAYERS[name], WEIGHT_STATIONARY[name]
+def test_weight_stationary_traffic(name: str, order: str):
+    layer, by = LAYERS[name], replace(WEIGHT_STATIONARY[name], order=order)
     problem = layer.on(WEIGHT, "int8", 1, 4)
     mapping = by.mapping(layer, problem, WEIGHT)
     assert list(problems_of(problem, mapping, WEIGHT)) == []
@@ -216,7 +163,7 @@ def weight_stationary_seconds(it: Layer, by: WeightStationary) -> float:
     blocks = prod(
         ceil(whole / part) for whole, part in zip((it.c, it.r, it.s), by.block, strict=True)
     )
-    strips = [by.rows] * (it.p // by.rows) + ([it.p % by.rows] if it.p % by.rows else [])
+    strips = by.strips(it)
     streams = [max(256, rows * it.q) for rows in strips]
     fill = max(0, 510 + strips[-1] * it.q - streams[-1])
     return (it.g * it.b * ceil(it.m / 256) * blocks * sum(streams) + fill) * 1e-9

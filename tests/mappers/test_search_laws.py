@@ -23,7 +23,7 @@ from mappers.search.sample import random_mappings
 
 SAME = 1 + 1e-8  # costs nearer to each other than 1e-9 are equal to a search
 objectives = st.sampled_from(sorted(OBJECTIVES))
-fewer = settings(max_examples=40)
+fewer = settings(max_examples=settings().max_examples // 2)
 
 
 def value(found: Found, objective: str) -> float:
@@ -45,7 +45,7 @@ def test_a_larger_budget_is_never_worse_and_its_gap_holds(data, objective: str):
     assume(optimum is not None)
     least, before = value(optimum, objective), float("inf")
     for budget in (1, 10, 100, 1000, None):
-        with chunks_of(10):
+        with chunks_of(10 if budget else best.CHUNK):
             found = best_mapping(problem, path, objective, Limits(evaluations=budget))
         if found is None:  # see test_a_small_budget_does_not_say_that_nothing_fits
             assert before == float("inf")

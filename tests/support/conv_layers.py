@@ -1,15 +1,18 @@
-"""Convolutions of AlexNet and ResNet-50, and two machines that were built for them."""
+"""Convolutions of AlexNet and ResNet-50, two machines that were built for them, and mappings
+written by hand for these."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
-from mapspace import conv2d_dims
+from mapspace import by_hand, conv2d_dims
 from tiny import design_dict, engine, memory, parse
 
 from accel_models.path import Path, memory_path
 from kernels_ref.formats import FORMATS
+from mappers.mapping import Mapping
 from mappers.problem import Contraction
 
 
@@ -64,12 +67,12 @@ LAYERS: dict[str, Layer] = {
 }
 
 
-def eyeriss(order: tuple[str, ...] = ("ifmap", "filter", "psum")) -> Path:
+def eyeriss(order: tuple[str, ...] = ("ifmap", "filter", "psum"), network: bool = True) -> Path:
     """12 x 14 PEs with scratchpads of 224 filter, 12 input and 24 sum words of 16 bit, under a
     buffer of 108 KiB for inputs and sums (Chen et al., JSSC 2017); rows of filters along the
     columns, which add sums up, rows of outputs along the rows. Energies relative to a MAC
     as in Chen et al., ISCA 2016, table IV (DRAM 200, buffer 6, scratchpad 1); bandwidths are made
-    up."""
+    up. Without its `network`, every PE is served alone."""
 
     def pad(words: int, operand: str) -> dict[str, Any]:
         more = {"buffering": "single", "kind": "regfile", "energy": "0.0625 pJ/bit"}
@@ -81,7 +84,7 @@ def eyeriss(order: tuple[str, ...] = ("ifmap", "filter", "psum")) -> Path:
     data = design_dict(
         {
             "dram": memory("4 GiB", "16 B/cycle", kind="dram", energy="12.5 pJ/bit"),
-            "glb": glb | {"multicast": 14, "reduction": True},
+            "glb": glb | ({"multicast": 14, "reduction": True} if network else {}),
         },
         {name: pads[name] for name in order},
         engine("dot_product", m=1, n=1, k=1),
@@ -112,3 +115,82 @@ def tpu() -> Path:
         engine("systolic", rows=256, cols=256, weight_preload="shadow", pe=mac),
     )
     return memory_path(parse(data), "core")
+
+
+@dataclass(frozen=True)
+class RowStationary:
+    """A PE's `filters` filters of `channels` channels, a row of each; the array has `rows` output
+    rows, `sets` times so many filters, and `deep` times so many channels; the buffer has `m`
+    filters' sums and `c` channels."""
+
+    rows: int
+    filters: int
+    channels: int
+    m: int
+    c: int
+    sets: int = 1
+    deep: int = 1
+
+    def mapping(self, layer: Layer, problem: Contraction, path: Path) -> Mapping:
+        pad = {"m": self.filters, "c": self.channels, "p": 1, "q": 1, "r": 1}
+        split = {"p": self.rows, "r": layer.r, "m": self.sets, "c": self.deep}
+        glb = {"g": 1, "b": 1, "m": self.m, "c": self.c, "p": self.rows}
+        levels = {
+            "glb": {"tile": glb, "order": "gbpmc"},
+            path.levels[2].name: {"tile": pad, "split": split, "order": "cmq"},
+        }
+        return by_hand(problem, path, levels)
+
+
+ROW_STATIONARY: dict[str, RowStationary] = {
+    "alexnet conv1": RowStationary(11, 16, 1, m=48, c=1),
+    "alexnet conv2": RowStationary(9, 16, 2, m=64, c=48, sets=2),
+    "alexnet conv3": RowStationary(13, 16, 4, m=128, c=64, sets=4),
+    "alexnet conv4": RowStationary(13, 16, 4, m=192, c=48, sets=4),
+    "alexnet conv5": RowStationary(13, 16, 4, m=64, c=96, sets=4),
+    "resnet conv1 7x7/2": RowStationary(14, 16, 1, m=16, c=1),
+    "resnet conv2 1x1": RowStationary(14, 16, 4, m=32, c=16, sets=2, deep=4),
+    "resnet conv2 3x3": RowStationary(14, 16, 4, m=32, c=16, sets=2),
+    "resnet conv3 3x3/2": RowStationary(14, 16, 4, m=64, c=8, sets=4),
+}
+
+
+@dataclass(frozen=True)
+class WeightStationary:
+    """`rows` rows of outputs at a time in the accumulators; blocks of (c, r, s) in the array.
+    Strips of an image follow each other, or (order gpb) the same strip of all images."""
+
+    rows: int
+    block: tuple[int, int, int]
+    order: str = "gbp"
+
+    def blocks(self, layer: Layer) -> int:
+        """How many there are."""
+        c, r, s = self.block
+        return ceil(layer.c / c) * ceil(layer.r / r) * ceil(layer.s / s)
+
+    def strips(self, layer: Layer) -> list[int]:
+        """Rows of each."""
+        return [min(self.rows, layer.p - start) for start in range(0, layer.p, self.rows)]
+
+    def mapping(self, layer: Layer, problem: Contraction, path: Path) -> Mapping:
+        c, r, s = self.block
+        tile = {"m": min(256, layer.m), "c": c, "r": r, "s": s}
+        levels = {
+            "unified": {"tile": {"g": 1, "b": 1, "p": self.rows}, "order": self.order},
+            "fifo": {"tile": tile, "order": "mcrs"},
+        }
+        return by_hand(problem, path, levels)
+
+
+WEIGHT_STATIONARY: dict[str, WeightStationary] = {
+    "alexnet conv1": WeightStationary(55, (3, 7, 11)),  # the last has 4 rows of taps
+    "alexnet conv2": WeightStationary(27, (48, 1, 5)),
+    "alexnet conv3": WeightStationary(13, (256, 1, 1)),
+    "alexnet conv4": WeightStationary(13, (192, 1, 1)),
+    "alexnet conv5": WeightStationary(5, (64, 1, 3)),  # strips of 5, 5 and 3 rows
+    "resnet conv1 7x7/2": WeightStationary(30, (3, 7, 7)),  # 30, 30, 30 and 22 rows
+    "resnet conv2 1x1": WeightStationary(56, (64, 1, 1)),
+    "resnet conv2 3x3": WeightStationary(28, (64, 1, 3)),
+    "resnet conv3 3x3/2": WeightStationary(28, (128, 1, 1)),
+}

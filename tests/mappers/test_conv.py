@@ -203,12 +203,12 @@ def found_and_by_hand(
 
 
 ENOUGH = 100_000  # bounds
-QUICK = list(zip(9 * ["weight"], LAYERS, 3 * list(OBJECTIVES), strict=True))
-QUICK += [("row", f"resnet conv2 {taps}", "edp") for taps in ("1x1", "3x3")]
-QUICK += [("row", "alexnet conv2", "latency")]
+SEARCHED = [("weight", *some) for some in zip(LAYERS, 3 * list(OBJECTIVES), strict=True)]
+SEARCHED += [("row", "resnet conv2 1x1", "edp"), ("row", "alexnet conv2", "latency")]
+SLOW = [pytest.param(*some, marks=pytest.mark.slow) for some in SEARCHED[::2]]
 
 
-@pytest.mark.parametrize(("machine", "name", "objective"), QUICK)
+@pytest.mark.parametrize(("machine", "name", "objective"), [*SLOW, *SEARCHED[1::2]])
 def test_the_search_is_not_worse_than_what_is_written_by_hand(
     machine: str, name: str, objective: str
 ):
@@ -226,7 +226,8 @@ def test_nor_in_energy_with_eight_ranks_on_an_array(name: str):
 @pytest.mark.slow
 @pytest.mark.xfail(
     strict=True,
-    reason="a million bounds do not get past powers of two, among which splits of 7 and 14 are not",
+    reason="a million bounds do not finish the first stage (powers of two: 1e12 mappings); what is "
+    "found is 1 to 35 % worse than by hand, and the gap stated is 1: nothing is known",
 )
 @pytest.mark.parametrize(
     "name", ["alexnet conv3", "alexnet conv4", "resnet conv1 7x7/2", "resnet conv3 3x3/2"]

@@ -108,6 +108,7 @@ def grown(path: Path, index: int, what: str, times: float) -> Path:
 PEAK = {"systolic": 16, "dot_product": 64, "lut": 64 / 16, "outer_product": 16, "simd": 8}
 
 
+@fewer
 @given(st.data(), objectives)
 def test_no_optimum_is_below_what_any_schedule_needs(data, objective: str):
     """All MACs at peak; every element once through the outermost memory; their energy, 8 pJ a byte
@@ -134,6 +135,7 @@ def distinct(problem: Contraction, operand: str) -> int:
     return count
 
 
+@fewer
 @given(st.data(), st.integers(0, 99))
 def test_every_level_moves_all_that_is_used_at_least_once(data, seed: int):
     """Of random mappings and of the optimum: what keeps an input is filled with all of it, and
@@ -187,6 +189,7 @@ def interrupted(name: str, calls: int):
     return mock.patch(name, cut)
 
 
+@fewer
 @given(st.data(), objectives, st.sampled_from([None, 1]))
 def test_no_rule_of_the_design_is_broken(data, objective: str, budget: int | None):
     """Checked apart from `mappers.legality`."""

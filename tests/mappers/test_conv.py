@@ -204,7 +204,7 @@ def found_and_by_hand(
 
 ENOUGH = 100_000  # bounds
 SEARCHED = [("weight", *some) for some in zip(LAYERS, 3 * list(OBJECTIVES), strict=True)]
-SEARCHED += [("row", "resnet conv2 1x1", "edp"), ("row", "alexnet conv2", "latency")]
+SEARCHED += [("row", "resnet conv2 1x1", "edp")]
 SLOW = [pytest.param(*some, marks=pytest.mark.slow) for some in SEARCHED[::2]]
 
 
@@ -229,9 +229,7 @@ def test_nor_in_energy_with_eight_ranks_on_an_array(name: str):
     reason="a million bounds do not finish the first stage (powers of two: 1e12 mappings); what is "
     "found is 1 to 35 % worse than by hand, and the gap stated is 1: nothing is known",
 )
-@pytest.mark.parametrize(
-    "name", ["alexnet conv3", "alexnet conv4", "resnet conv1 7x7/2", "resnet conv3 3x3/2"]
-)
+@pytest.mark.parametrize("name", ["alexnet conv3", "alexnet conv4", "resnet conv3 3x3/2"])
 def test_nor_in_latency_with_eight_ranks_on_an_array(name: str):
     found, hand = found_and_by_hand("row", name, "latency", 10 * ENOUGH)
     assert found[0] <= hand[0] * (1 + 1e-9)

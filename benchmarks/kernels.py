@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Callable
 
 import numba
 import numpy as np
 from numba import njit, prange
+from timing import best_compiled as best
 
 from kernels_ref import bit_serial, lut_cpu
 from kernels_ref.cases import Case
@@ -24,17 +23,6 @@ from kernels_ref.matmul import integer
 from kernels_ref.pairs import pair_of
 
 SIZE = 4096  # of the GEMVs
-
-
-def best(repeat: int, work: Callable[[], object]) -> float:
-    """Least seconds of `repeat` runs, after one that compiles."""
-    work()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def gemm(repeat: int) -> None:

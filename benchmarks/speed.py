@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
+
+from timing import best
 
 COMMAND = [
     sys.executable, "-m", "sim.cli.main", "simulate", "a100_sxm", "llama-3-8b",
@@ -27,16 +28,6 @@ CASES = [
     ("systolic_128x128", "llama-3-8b", {"phase": "decode", "formats": "w8a8"}),
     ("m2_ultra", "llama-3-8b", {"phase": "decode", "formats": "fp16"}),
 ]
-
-
-def best(repeat: int, work: Callable[[], object]) -> float:
-    """Least seconds of `repeat` runs."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def wall(extra: dict[str, str]) -> float:

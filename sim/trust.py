@@ -32,14 +32,17 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
     if resource in path.by_name:
         at = path.by_name[resource].at
         return (*((*at, key) for key in _bandwidth_keys(path, resource)), (*at, "efficiency"))
+    stated = placed.plan.rests_on.get(resource, ())
     if resource == "matrix":
-        return (*placed.plan.rests_on.get("matrix", ()), (*core, "count"), clock)
+        return (*stated, (*core, "count"), clock)
     if resource == "vector":
         return ((*core, "vector", "ops_per_cycle"), (*core, "count"), clock)
     if resource == "power":
         return (("power", "limit"), ("power", "static"))
     if resource in ("launch", "sync"):
         return ((*core, "control", resource),)
+    if stated:  # a link
+        return stated
     return ((*path.farthest().at, "latency"),)
 
 
@@ -67,6 +70,8 @@ def energy_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return tuple((*pair[:-1], "energy") for pair in pairs)
     if resource == "vector":
         return (("cores", path.name, "vector", "energy"),)
+    if resource in path.design.links and path.design.links[resource].energy:
+        return (("links", resource, "energy"),)
     return (("power", "static"),)
 
 

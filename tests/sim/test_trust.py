@@ -9,8 +9,12 @@ import pytest
 from tiny import design_dict, engine, matmul_graph, memory, parse
 
 from accel_models.library import list_designs
+from accel_models.source import parse_source
+from kernels_ref.formats import FORMATS
 from mappers import map_graph
 from sim import analytic, simulate
+from workloads.graph import Graph, Node, Tensor, check
+from workloads.ops import Collective
 
 
 def machine(dram_source: str):
@@ -43,6 +47,38 @@ def test_independent_numbers_add_in_quadrature():
 
     found = trust(both, design)
     assert found.high == pytest.approx(4 * (1 + sqrt((0.75 * 0.3) ** 2)))
+
+
+def test_a_collective_rests_on_its_link():
+    """Waiting for a link rests on its bandwidth and latency: the less trusted of them counts."""
+    data = design_dict(
+        {"dram": memory("1 GiB", "1 TB/s", kind="dram")},
+        {"buffer": memory("1 MiB", "1 TB/s")},
+        engine("dot_product"),
+    )
+    source = {"latency": "calibrated: x", "bandwidth": "guess ±30%: y", "energy": "guess ±50%: z"}
+    wire = {"topology": "ring", "bandwidth": "10 GB/s", "latency": "1 us", "energy": "5 pJ/bit"}
+    data |= {"source": "datasheet ±0%: x", "links": {"wire": wire | {"source": source}}}
+    size = 1 << 20
+    graph = Graph(
+        "tiny",
+        "prefill",
+        1,
+        1,
+        (Node(Collective("gather", ("x",), "y", "all_gather", size, size, 4), 1),),
+        {name: Tensor(name, (1, size), FORMATS["int8"], "activation") for name in "xy"},
+        1,
+    )
+    run = analytic.run(map_graph(check(graph), parse(data)))
+    share = {x.resource: x.exposed_s for x in run.limits}["wire"] / run.latency_s
+    assert share > 0.5
+    assert run.latency_trust.shares["guessed"] == pytest.approx(share)
+    # the latency's own calibrated figure adds its default width
+    known = parse_source("calibrated: x").uncertainty
+    width = sqrt((0.3 * share) ** 2 + (known * share) ** 2)
+    assert run.latency_trust.high == pytest.approx(run.latency_s * (1 + width))
+    joules = run.ops[0].energy_by_j["wire"] / run.energy_j
+    assert run.energy_trust.shares["guessed"] == pytest.approx(joules)
 
 
 def test_a_better_source_narrows_the_band():

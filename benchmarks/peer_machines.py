@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 SIZES = (512, 1024, 4096)  # of m, n and k
+MIB = 8 * 2**20
+ACCELFORGE = {  # levels, bits of the buffer, sizes; small ones, where what fits matters most
+    "2 levels": (2, MIB, SIZES),
+    "2 levels, 1 KiB": (2, 8192, (64,)),
+    "3 levels": (3, MIB, SIZES),
+    "3 levels, 2 KiB": (3, 2 * 8192, (64,)),
+}
 
 _MEMORY = """  - !Memory
     name: {name}
@@ -35,8 +42,8 @@ _WORKLOAD = """workload:
 """
 
 
-def accelforge_machine(levels: int, sizes: tuple[int, int, int]) -> str:
-    """DRAM over 1 MiB; with three levels, over 16 units of 512 bytes. Any tensor may pass by the
+def accelforge_machine(levels: int, sizes: tuple[int, int, int], buffer_bits: int = MIB) -> str:
+    """DRAM over a buffer; with three levels, over 16 units of 512 bytes. Any tensor may pass by the
     buffer."""
     m, n, k = sizes
     free = "keep: ~{above}, may_keep: All"
@@ -44,7 +51,7 @@ def accelforge_machine(levels: int, sizes: tuple[int, int, int]) -> str:
         _MEMORY.format(name="DRAM", size="inf", more="", energy=100, tensors="keep: All"),
         _MEMORY.format(
             name="Buffer",
-            size=8 * 2**20,
+            size=buffer_bits,
             more="",
             energy=1 if levels == 2 else 4,
             tensors=free.format(above="DRAM"),

@@ -1,6 +1,6 @@
 """Run by AccelForge's own Python: search or evaluate a mapping, and print the result as JSON.
 
-PYTHON peer_accelforge.py search|evaluate OBJECTIVE FILE...
+PYTHON peer_accelforge.py search|once|evaluate OBJECTIVE FILE...
 """
 
 import json
@@ -28,10 +28,10 @@ def written(node) -> str | None:
     return None
 
 
-def search(objective: str, files: list[str]) -> dict:
-    """The second of two searches in this process, so that what is compiled is compiled."""
+def search(objective: str, files: list[str], times: int) -> dict:
+    """The last of so many searches in this process: at the second, what is compiled is compiled."""
     cpu_first = 0.0
-    for _ in range(2):
+    for _ in range(times):
         started, cpu = time.perf_counter(), time.process_time()
         spec = af.Spec.from_yaml(*files)
         spec.mapper.metrics = getattr(af.Metrics, objective.upper())
@@ -41,8 +41,8 @@ def search(objective: str, files: list[str]) -> dict:
     mapping = found.mapping()
     mapping = mapping[0] if isinstance(mapping, list) else mapping
     nodes = [text for node in mapping.nodes if (text := written(node))]
-    times = {"seconds": seconds, "cpu_s": cpu_s, "cpu_first_s": cpu_first}
-    return {**values(found), **times, "nodes": nodes}
+    took = {"seconds": seconds, "cpu_s": cpu_s, "cpu_first_s": cpu_first}
+    return {**values(found), **took, "nodes": nodes}
 
 
 def values(found) -> dict:
@@ -54,8 +54,8 @@ def main() -> None:
     """One JSON line."""
     what, objective, *files = sys.argv[1:]
     af.set_n_parallel_jobs(1)
-    if what == "search":
-        result = search(objective, files)
+    if what in ("search", "once"):
+        result = search(objective, files, 2 if what == "search" else 1)
     else:
         result = values(af.Spec.from_yaml(*files).evaluate_mapping())
     print("\n" + json.dumps(result))

@@ -46,7 +46,7 @@ def read(files: list[Path]) -> Imported:
         raise ForeignFileError(f"{files[0]}: {len(archs)} files with 'arch:'; give one")
     notes = Notes()
     works = [work for document in documents for work in workloads_of(document, notes)]
-    tensors = Tensors(works[0] if works else MATMUL)
+    tensors = Tensors(works[0] if works else MATMUL, tuple(works[1:]))
     nodes, node_m = _nodes(archs[0].block("arch"), notes)
     machine, spread = _machine(files[0].stem, nodes, node_m, tensors, notes)
     result = imported(machine, works, notes)

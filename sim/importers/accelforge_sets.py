@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accel_models.memory import OPERANDS
+from sim.importers.accelforge_einsums import einsums_of
 from sim.importers.arithmetic import members, worked_out
 from sim.importers.foreign import Block
 from sim.importers.machine import Notes
@@ -29,6 +30,7 @@ class Tensors:
     """What names stand for; `kept` grows as memories are read."""
 
     work: Workload = MATMUL
+    others: tuple[Workload, ...] = ()
     kept: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def of(self, block: Block, key: str) -> frozenset[str] | None:
@@ -58,9 +60,14 @@ class Tensors:
         }
 
     def irrelevant(self, operands: frozenset[str]) -> tuple[str, ...]:
-        """Ranks that none of these operands has: a loop over one reuses them all."""
-        ranks = list(dict.fromkeys(self.work.names.values())) or list("bmnk")
-        return tuple(r for r in ranks if not any(r in self.work.relevant(o) for o in operands))
+        """Ranks that none of these operands has: a loop over one reuses them all. Of every
+        computation, as the machine is the same for all."""
+        found: dict[str, None] = {}
+        for work in (self.work, *self.others):
+            ranks = list(dict.fromkeys(work.names.values())) or list("bmnk")
+            held = frozenset[str]().union(*(work.relevant(o) for o in operands))
+            found |= dict.fromkeys(rank for rank in ranks if rank not in held)
+        return tuple(found)
 
 
 def workloads_of(document: Block, notes: Notes) -> list[Workload]:
@@ -70,7 +77,7 @@ def workloads_of(document: Block, notes: Notes) -> list[Workload]:
     bits = workload.block("bits_per_value")
     defaults = _default_renames(document.block("renames"))
     found = []
-    for einsum in workload.blocks("einsums"):
+    for einsum in einsums_of(workload):
         name = str(einsum.need("name"))
         accesses = einsum.blocks("tensor_accesses")
         inputs = [a for a in accesses if not a.get("output")]
@@ -78,6 +85,7 @@ def workloads_of(document: Block, notes: Notes) -> list[Workload]:
             notes.drop(
                 einsum.place, f"einsum {name}", "a computation here has two inputs, one output"
             )
+            einsum.pass_over()
             continue
         tensors = _operands(einsum, accesses, defaults)
         dims = {tensors[str(a.need("name"))]: _dims(a) for a in accesses}
@@ -150,10 +158,13 @@ def _extents(
 ) -> dict[str, int]:
     """Sizes of the rank variables: `0 <= m < 128`, or those of the ranks of the same name."""
     shape, sizes = known
+    own = einsum.get("iteration_space_shape", default=[])
+    bounds = [_BOUND.fullmatch(str(text)) for text in (own if isinstance(own, list) else [own])]
+    here = {bound[1]: bound[2] for bound in bounds if bound}
     found: dict[str, int] = {}
     for rank in dict.fromkeys(r for theirs in dims.values() for dim in theirs for r, _ in dim):
         bound = _BOUND.fullmatch(str(shape.get(rank, default="")))
-        value: Any = bound[2] if bound else sizes.get(rank.upper())
+        value: Any = here.get(rank) or (bound[2] if bound else sizes.get(rank.upper()))
         try:
             found[rank] = int(worked_out(value, {}))
         except (ValueError, OverflowError):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
+from accel_models.mapping_rules import LevelRules
 from accel_models.path import Path
 from accel_models.reader import DesignError
 from mappers.context import Context, searched
@@ -188,10 +189,30 @@ class _Part:
             problem = replace(problem, output_bytes=problem.partial_bytes)
         plain = replace(context, whole=None)
         mapping = searched(problem, one, plain, self.matmul.group.anchor.name)
+        if kept == "output" and _spill(problem, mapping, one):
+            staying = _sums_staying(one)
+            mapping = searched(problem, staying, plain, self.matmul.group.anchor.name)
         if self.share:
             problem = with_work(self.matmul, problem, mapping, self.share)
         cost = matmul_cost(problem, mapping, one)
         return _within(cost, problem, mapping, one, kept, bool(self.share)), mapping
+
+
+def _spill(problem: Contraction, mapping: Mapping, one: Path) -> bool:
+    """Do unfinished sums leave the core?"""
+    at = one.levels.index(own_keepers("output", one)[0])
+    return moved_elements(Nest(mapping, one, problem), "output", at) > problem.outputs
+
+
+def _sums_staying(one: Path) -> Path:
+    """The path with loops that let sums stay in the core, unless its design says what stays."""
+    rules, name = one.core.mapping, own_keepers("output", one)[0].name
+    level = rules.levels.get(name, LevelRules(source=None))
+    if level.stationary is not None:
+        return one
+    changed = rules.levels | {name: level.model_copy(update={"stationary": ["output"]})}
+    mapping = rules.model_copy(update={"levels": changed})
+    return replace(one, core=one.core.model_copy(update={"mapping": mapping}))
 
 
 def _launch(path: Path) -> Cost:
@@ -206,8 +227,7 @@ def _within(
     removed, home = Traffic(), core_level(one).name
     if kept == "output":
         keeper = own_keepers("output", one)[0]
-        at, nest = one.levels.index(keeper), Nest(mapping, one, problem)
-        if moved_elements(nest, "output", at) > problem.outputs:
+        if _spill(problem, mapping, one):
             raise DesignError(f"{one.name}: sums of the intermediate spill")
         for level, moved in operand_flow("output", problem, mapping, one, keeper.name).items():
             if level != keeper.name:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -32,7 +32,7 @@ from mappers.search.grow import Grown, TooManyChainsError, grow, most_cycles, tr
 from mappers.search.opened import Joint, Opened
 from mappers.search.space import Space, space_of
 
-CODES = tuple(OBJECTIVES)
+CODES = ("latency", "energy", "edp")  # objectives that have bounds
 CHUNK = 100_000  # bounds between looks at the clock
 FEWEST = 50  # bounds at a time
 LOOK = 400  # bounds for a first mapping of a template
@@ -46,7 +46,14 @@ def best_mapping(
     """The mapping with the least `objective` (latency, energy or edp; ties go to the other).
 
     None if nothing fits. Ctrl-C returns the best so far, or raises KeyboardInterrupt without one.
+    Of another objective it is the best of the mappings found for these three, and nothing is
+    proven: its gap is 1.
     """
+    if objective not in CODES:
+        value = OBJECTIVES[objective]
+        of_each = [best_mapping(problem, path, code, limits) for code in CODES]
+        best = min((f for f in of_each if f), key=lambda f: value(f.cost), default=None)
+        return replace(best, gap=1.0) if best else None
     search = _Search(space_of(problem, path), objective, limits or Limits())
     try:
         search.run()
@@ -85,7 +92,8 @@ class _Search:
         self.out = np.empty(scratch_size(len(self.space.path.levels)))
         self.choice = np.full(1 + len(self.names), -1, dtype=np.int64)
         self.keys = np.full(2, np.inf)
-        self.bars = np.array([self.limits.gap, np.inf, np.inf])
+        code = float(CODES.index(self.objective))
+        self.bars = np.array([self.limits.gap, np.inf, np.inf, code])
         self.lower = least_key(self.I, self.X, self.objective)
         self.chosen: tuple[int, dict[str, Any], dict[str, Any]] | None = None
 
@@ -197,7 +205,6 @@ class _Work:
         ranks = len(search.names)
         self.search, self.joint, self.grown = search, joint, grown
         self.problem = (search.I, search.X, search.templates, search.widths, *trees)
-        self.asked = CODES.index(search.objective), search.bars
         scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), search.out
         self.best = (search.choice, search.keys, *scratch)
 
@@ -211,7 +218,7 @@ class _Work:
             before = opened.made, opened.costed
             search.choice[0] = -1
             left = stop - opened.made
-            arrays = (*self.joint.arrays(), *self.asked, left, *opened.arrays())
+            arrays = (*self.joint.arrays(), search.bars, left, *opened.arrays())
             try:
                 improve(*self.problem, *arrays, *self.best)
             finally:

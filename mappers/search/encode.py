@@ -277,9 +277,11 @@ def _orders(space: Space, integers: np.ndarray) -> None:
     """Ranks inside each, as bits, and ranks outermost first, by level and innermost rank; ranks
     that may not be innermost."""
     names = list(space.problem.extents)
+    inmost = [set(by_level) for by_level in zip(*space.innermost, strict=True)]
+    whole = len(space.keeps) == len(set(space.keeps)) * prod(len(ranks) for ranks in inmost)
     for i in range(1, len(space.path.levels)):
-        inmost = {by_level[i] for by_level in space.innermost}
-        integers[at.INMOST + i] = sum(1 << names.index(rank) for rank in inmost)
+        if whole:  # every choice at one level is there with every choice at the others
+            integers[at.INMOST + i] = sum(1 << names.index(rank) for rank in inmost[i])
         for x, innermost in enumerate(names):
             ranks = [names.index(r) for r in order_of(space.problem, space.path, i, innermost)]
             place = (at.MOST_RANKS * i + x) * at.MOST_RANKS

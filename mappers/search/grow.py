@@ -9,7 +9,6 @@ import numpy as np
 
 from mappers.search.space import RankSpace
 
-
 MORE = 12  # chains made from one by another level, at a guess
 
 
@@ -19,8 +18,8 @@ class TooManyChainsError(Exception):
 
 @dataclass(frozen=True)
 class Grown:
-    """A rank's chains: tiles and splits by level, features and bits, the order of its tree by these keys; `total`
-    with those that were left out as too slow."""
+    """A rank's chains: tiles and splits by level, features and bits, the order of its tree by these
+    keys; `total` with those that were left out as too slow."""
 
     tiles: np.ndarray
     splits: np.ndarray

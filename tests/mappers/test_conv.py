@@ -216,24 +216,25 @@ def test_the_search_is_not_worse_than_what_is_written_by_hand(
     assert found[0] <= hand[0] * (1 + 1e-9)
 
 
-UNFINISHED = pytest.mark.xfail(
-    strict=True,
-    reason="a million bounds do not finish the first stage (powers of two: 1e12 mappings); what is "
-    "found may be worse than by hand, and the gap stated is 1: nothing is known",
-)
-MARKS = {"alexnet conv5": UNFINISHED}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in LAYERS])
+@pytest.mark.parametrize("name", LAYERS)
 def test_nor_in_energy_with_eight_ranks_on_an_array(name: str):
     found, hand = found_and_by_hand("row", name, "energy", 10 * ENOUGH)
     assert found[0] <= hand[0] * (1 + 1e-9)
 
 
+UNFINISHED = pytest.mark.xfail(
+    strict=True,
+    reason="more chains than a million bounds: only powers of two are searched, and those not to "
+    "the end; what is found is worse than by hand, and a gap is stated",
+)
+IN_LATENCY = ["alexnet conv3", "alexnet conv4", "alexnet conv2"]
+
+
 @pytest.mark.slow
-@UNFINISHED
-@pytest.mark.parametrize("name", ["alexnet conv3", "alexnet conv4", "resnet conv3 3x3/2"])
+@pytest.mark.parametrize(
+    "name", [*IN_LATENCY, pytest.param("resnet conv3 3x3/2", marks=UNFINISHED)]
+)
 def test_nor_in_latency_with_eight_ranks_on_an_array(name: str):
     found, hand = found_and_by_hand("row", name, "latency", 10 * ENOUGH)
     assert found[0] <= hand[0] * (1 + 1e-9)

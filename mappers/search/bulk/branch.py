@@ -10,7 +10,8 @@ and memory stays small. The arrays beside those of `layout`:
     stack, bounds  open entries, and the first and second key of each
     state          entries waiting, bounds made, mappings costed, roots whose bound is known
     choice, keys   the best mapping's template and chains, and its first and second key
-    limits         share by which the best may be missed, most latency, most bytes held
+    limits         share by which the best may be missed, most latency, most bytes held, objective
+    H, V, C        of `plain` and `joint`
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ from mappers.search.bulk.plain import bound_of
 
 WAITING, BOUNDS, COSTED, ROOTED = range(4)
 LATENCY, ENERGY, EDP = range(3)
-GAP, MOST_LATENCY, MOST_BYTES = range(3)
+GAP, MOST_LATENCY, MOST_BYTES, OBJECTIVE, N_LIMITS = range(5)
 SAME = 1e-9  # keys closer than this share of them count as equal: sums differ in their last digits
 
 
 @compiled(borrowing=True)
 def improve(
-    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, objective: Any, limits: Any,
-    most: Any, stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, trial: Any, out: Any,
+    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, limits: Any,
+    most: Any, stack: Any, bounds: Any, state: Any, choice: Any, keys: Any, at: Any, trial: Any,
+    out: Any,
 ) -> None:  # fmt: skip
     """Bounds the entries that have no bound yet, the first ones; or else works on the stack until
     it is empty, `most` bounds have been made, or it needs more room."""
@@ -55,47 +57,16 @@ def improve(
         if rooting or K[at[_largest(K, at)], SIZE] == 1:
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
             _bound(
-                I,
-                X,
-                templates,
-                H,
-                F,
-                K,
-                V,
-                C,
-                template,
-                at,
-                objective,
-                limits,
-                state,
-                choice,
-                keys,
-                out,
-            )
+                I, X, templates, H, F, K, V, C, template, at, limits, state, choice, keys, out
+            )  # fmt: skip
             if rooting:
                 bounds[place, 0], bounds[place, 1] = out[0], out[1]
                 if state[ROOTED] == state[WAITING]:
                     return  # for them to be sorted
             continue
         chosen = _try_all(
-            I,
-            X,
-            templates,
-            H,
-            F,
-            K,
-            V,
-            C,
-            template,
-            at,
-            objective,
-            limits,
-            state,
-            choice,
-            keys,
-            trial,
-            out,
-        )
+            I, X, templates, H, F, K, V, C, template, at, limits, state, choice, keys, trial, out
+        )  # fmt: skip
         node = at[chosen]
         for half in range(2):
             if trial[chosen, half, 0] < np.inf:
@@ -105,7 +76,7 @@ def improve(
 
 @compiled(inner=True, borrowing=True)
 def _try_all(
-    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, template: Any, at: Any, objective: Any,
+    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, template: Any, at: Any,
     limits: Any, state: Any, choice: Any, keys: Any, trial: Any, out: Any,
 ) -> Any:  # fmt: skip
     """Bounds both halves of every rank's set; the rank whose halves gain most by it."""
@@ -118,23 +89,8 @@ def _try_all(
             at[r] = K[node, LEFT + half]
             at[ranks] = 0 if K[at[_largest(K, at)], SIZE] > 1 else 1
             _bound(
-                I,
-                X,
-                templates,
-                H,
-                F,
-                K,
-                V,
-                C,
-                template,
-                at,
-                objective,
-                limits,
-                state,
-                choice,
-                keys,
-                out,
-            )
+                I, X, templates, H, F, K, V, C, template, at, limits, state, choice, keys, out
+            )  # fmt: skip
             trial[r, half, 0], trial[r, half, 1] = out[0], out[1]
             score += min(out[0], 2.0 * keys[0]) if keys[0] < np.inf else out[0]
         at[r] = node
@@ -147,7 +103,7 @@ def _try_all(
 
 @compiled(inner=True, borrowing=True)
 def _bound(
-    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, template: Any, at: Any, objective: Any,
+    I: Any, X: Any, templates: Any, H: Any, F: Any, K: Any, V: Any, C: Any, template: Any, at: Any,
     limits: Any, state: Any, choice: Any, keys: Any, out: Any,
 ) -> None:  # fmt: skip
     """Leaves the keys' bounds in `out`; infinite if nothing in the entry can be legal and better.
@@ -160,7 +116,7 @@ def _bound(
     if known < 0:
         legal = cost_of(I, X, templates[template], F, K, at, out)
     legal = legal and out[0] <= limits[MOST_LATENCY] and out[2] <= limits[MOST_BYTES]
-    first, second = _keys(out, objective)
+    first, second = _keys(out, limits[OBJECTIVE])
     if legal and exact:
         _take(K, template, at, first, second, choice, keys, limits)
         state[COSTED] += 1

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from kernels_ref.compiled import compiled
 from mappers.search.bulk.flows import copies_of
 from mappers.search.bulk.layout import *

@@ -33,7 +33,7 @@ ORDER = INSIDE + MOST_LEVELS * MOST_RANKS**2  # [level, innermost, position]: ra
 BARRED = (
     ORDER + MOST_LEVELS * MOST_RANKS**2
 )  # [level]: ranks whose loop may not be innermost, as bits
-INMOST = BARRED + MOST_LEVELS  # [level]: ranks that templates have innermost, as bits
+INMOST = BARRED + MOST_LEVELS  # [level]: ranks that templates have innermost, bits
 N_INTEGERS = INMOST + MOST_LEVELS
 BATCH, ROLE_M, ROLE_N, ROLE_K = range(4)
 
@@ -68,6 +68,6 @@ MERGED = GROUPS + MOST_LEVELS  # [parent, level]: steps as the parent sees them
 N_FEATURES = MERGED
 N_MERGED = MERGED + MOST_LEVELS**2
 
-# K: bits by level, and in a tree: children, a leaf's chain (else -1), chains below, and levels where
+# K: bits by level, and in a tree: children, a leaf's chain (else -1), chains below, levels where
 # some of them has trips
 TRIPS, CHANGES, LEFT, RIGHT, LEAF, SIZE, ANY_TRIPS, N_BITS = range(8)

@@ -51,7 +51,7 @@ def compiled(
     if borrowing:
         options |= {"_nrt": False}
     folder = cache_folder(config.CACHE_DIR, Path(function.__code__.co_filename).parent)
-    if folder is None:
+    if folder is None or inner:  # an inner one is kept with those that call it
         return njit(**options)(function)
     with _cached_in(folder):
         return njit(cache=True, **options)(function)

@@ -66,7 +66,8 @@ def grow(
     n = fill_features(I, X, r, tile, split, limits[1], F, K)
     if n == 0:
         return None
-    keys = sort_key(I, X, F, K, n, r)
+    keys = np.empty(n, dtype=np.int64)
+    sort_key(I, X, F, K, r, keys)
     order = np.argsort(keys)
     return Grown(tile[:n], split[:n], F[:n], K[:n], order, keys, len(tile))
 
@@ -168,5 +169,6 @@ def trees_of(grown: list[Grown]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     roots, start = [], 0
     for chains in grown:
         roots.append(start)
-        start = plant(chains.F, chains.K, chains.order, chains.keys, start, F, K)
+        span = np.empty((2 * len(chains.tiles), 2), dtype=np.int64)
+        start = plant(chains.F, chains.K, chains.order, chains.keys, start, F, K, span)
     return F, K, np.array([*roots, 0], dtype=np.int64)

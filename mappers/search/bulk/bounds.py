@@ -55,7 +55,7 @@ def most_at_work(I: Any, X: Any, i: Any, cores: Any) -> Any:
 def least_ends(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any) -> Any:
     """Seconds at least of the first loads from and last stores to the outermost memory."""
     cores = I[CORES] if I[DYNAMIC] else 0.0
-    speed = bytes_per_s(I, X, 0)
+    speed = bytes_per_s(I, X, I[RANKS] - I[RANKS])
     per_job, whole = 0.0, 0.0
     for operand in range(2):
         a, b = _per_step(I, X, T, F, K, at, operand)

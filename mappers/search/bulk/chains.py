@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from kernels_ref.compiled import compiled
-from mappers.search.bulk.features import blocks_of, service_of
+from mappers.search.bulk.features import blocks_of, copy_row, service_of
 from mappers.search.bulk.layout import *
 
 Array = Any
@@ -99,8 +99,8 @@ def extend(
                     if not take:
                         continue
                     if n < len(new_tiles):
-                        new_tiles[n] = tiles[j]
-                        new_splits[n] = splits[j]
+                        copy_row(tiles, j, new_tiles, n)
+                        copy_row(splits, j, new_splits, n)
                         _write(I, new_tiles, new_splits, n, i, size, s, a)
                     n += 1
     return n

@@ -27,10 +27,17 @@ def fill_features(
         _work_of(I, X, rank, tiles[j], splits[j], F, n)
         if F[n, INSTANCE_CYCLES] <= most_cycles:
             _features_of(I, X, rank, tiles[j], splits[j], F, K, n)
-            tiles[n] = tiles[j]
-            splits[n] = splits[j]
+            copy_row(tiles, j, tiles, n)
+            copy_row(splits, j, splits, n)
             n += 1
     return n
+
+
+@compiled(inner=True)
+def copy_row(rows: Any, j: Any, into: Any, n: Any) -> None:
+    """Element by element: assigning rows takes numba seconds more to compile."""
+    for i in range(rows.shape[1]):
+        into[n, i] = rows[j, i]
 
 
 @compiled(inner=True)

@@ -103,7 +103,7 @@ def _of_chain(I: Any, X: Any, F: Any, node: Any, operand: Any, key: Any, V: Any,
     """One chain's bytes, the formulas of `mappers.search.bulk.flows`."""
     for j in range(V.shape[1]):
         V[row, j] = 0.0
-    parent, held = 0, 0.0
+    parent, held = operand - operand, 0.0  # 0, and no literal: those are compiled apart
     width, partial, once = X[WIDTH_A + operand], X[PARTIAL], X[OUTPUTS]
     for child in range(1, I[LEVELS]):
         depth = ((key >> (4 * child)) & 15) - 1

@@ -76,7 +76,7 @@ def bound_of(
         return 0
     if not _fits_memories(I, X, H, F, K, ab, am, an, ak, jobs, out):
         return 0
-    rows = _rows(I, X, T, F, K, V, C, ab, am, an, ak)
+    rows = _rows(I, X, T, F, K, V, C, at)
     if rows[0] < 0:
         return -1
     beyond = _add_rows(I, X, V, rows, out)
@@ -164,27 +164,27 @@ def _fits_memories(
 
 
 @compiled(inner=True, borrowing=True)
-def _rows(
-    I: Any, X: Any, T: Any, F: Any, K: Any, V: Any, C: Any, ab: Any, am: Any, an: Any, ak: Any
-) -> Any:
+def _rows(I: Any, X: Any, T: Any, F: Any, K: Any, V: Any, C: Any, at: Any) -> Any:
     """The rows of A, W and O, and their classes; negative where V lacks room."""
-    m, n, k = 1 << I[AT_M], 1 << I[AT_N], 1 << I[AT_K]
-    trips = 0
+    trips = at[0] - at[0]  # 0, and no literal: those are compiled apart
     for i in range(1, I[LEVELS]):
-        here = m * ((K[am, TRIPS] >> i) & 1) | n * ((K[an, TRIPS] >> i) & 1)
-        here |= k * ((K[ak, TRIPS] >> i) & 1)
-        if ab >= 0:
-            here |= ((K[ab, TRIPS] >> i) & 1) << I[AT_B]
-        trips |= here << (8 * i)
-    class_a = class_of(I, T, 0, I[AT_N], trips)
-    class_w = class_of(I, T, 1, I[AT_M], trips)
-    class_o = class_of(I, T, 2, I[AT_K], trips)
-    a = rows_of(I, X, F, K, V, C, 0, class_a)
-    w = rows_of(I, X, F, K, V, C, 1, class_w)
-    o = rows_of(I, X, F, K, V, C, 2, class_o)
-    if min(a, w, o) == NO_ROOM:
-        return -1, 0, 0, 0, 0, 0
-    return a + an, w + am, o + ak, class_a, class_w, class_o
+        for r in range(I[RANKS]):
+            trips |= ((K[at[r], TRIPS] >> i) & 1) << (8 * i + r)
+    a, w, o = trips, trips, trips
+    class_a, class_w, class_o = trips, trips, trips
+    for operand in range(3):
+        key = class_of(I, T, operand, I[LACKS_A + operand], trips)
+        rows = rows_of(I, X, F, K, V, C, operand, key)
+        if rows == NO_ROOM:
+            return -1, 0, 0, 0, 0, 0
+        row = rows + at[I[LACKS_A + operand]]
+        if operand == 0:
+            a, class_a = row, key
+        elif operand == 1:
+            w, class_w = row, key
+        else:
+            o, class_o = row, key
+    return a, w, o, class_a, class_w, class_o
 
 
 @compiled(inner=True, borrowing=True)
@@ -193,7 +193,9 @@ def _add_rows(I: Any, X: Any, V: Any, rows: Any, out: Any) -> Any:
     by level; joules beyond theirs."""
     a, w, o = rows[0], rows[1], rows[2]
     out[3] = V[a, SECONDS] + V[w, SECONDS]
-    out[4] = operations(X, 0, V[a, SECONDS]) + operations(X, 1, V[w, SECONDS])
+    out[4] = 0.0
+    for operand in range(2):
+        out[4] += operations(X, operand, V[w if operand else a, SECONDS])
     for i in range(I[LEVELS]):
         mine, place = BYTES + N_BYTES * i, 5 + 5 * i
         out[place] = V[a, mine + READ] + V[w, mine + READ] + V[o, mine + READ]
@@ -214,7 +216,7 @@ def _add_overfetch(I: Any, X: Any, F: Any, K: Any, at: Any, rows: Any, out: Any)
         if I[RUN_A + operand] < 0:
             continue
         key = rows[3] if operand == 0 else (rows[4] if operand == 1 else rows[5])
-        parent, node = 0, at[I[LACKS_A + operand]]
+        parent, node = operand - operand, at[I[LACKS_A + operand]]
         for child in range(1, I[LEVELS]):
             depth = ((key >> (4 * child)) & 15) - 1
             if depth < 0:

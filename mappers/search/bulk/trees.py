@@ -14,13 +14,12 @@ from mappers.search.bulk.layout import *
 
 
 @compiled
-def sort_key(I: Any, X: Any, F: Any, K: Any, n: Any, rank: Any) -> Any:
-    """One number by which neighbors are alike. First comes what a bound depends on most: on cores
+def sort_key(I: Any, X: Any, F: Any, K: Any, rank: Any, keys: Any) -> None:
+    """A number for each chain by which neighbors are alike. First what bounds depend on most: on cores
     that have tiles of their own, which loops have trips, tiles of the cores, splits; on cores that
     are dealt theirs the other way round. Then tiles of the engine, and of levels from outside."""
-    keys: Any = np.empty(n, np.int64)
     levels, first = I[LEVELS], I[FIRST]
-    for j in range(n):
+    for j in range(len(keys)):
         code, room = np.int64(1), np.int64(62)
         if I[DYNAMIC]:
             code, room = _with_splits(X, F, j, levels, code, room)
@@ -35,7 +34,6 @@ def sort_key(I: Any, X: Any, F: Any, K: Any, n: Any, rank: Any) -> Any:
             if i != first:
                 code, room = _with_tiles(F, j, i, code, room)
         keys[j] = code
-    return keys
 
 
 @compiled(inner=True)
@@ -79,24 +77,25 @@ def _middle(keys: Any, order: Any, a: Any, b: Any) -> Any:
 
 
 @compiled
-def plant(F: Any, K: Any, order: Any, keys: Any, start: Any, nodes: Any, links: Any) -> Any:
+def plant(
+    F: Any, K: Any, order: Any, keys: Any, start: Any, nodes: Any, links: Any, span: Any
+) -> Any:
     """A binary tree over the chains in the order of their keys, into rows of `nodes` and `links`
     from `start`, where its root is; the next free row. A set is halved where the highest bit that
     differs in it does, so that a half is of one kind."""
     n = len(order)
-    low, high = np.empty(2 * n, np.int64), np.empty(2 * n, np.int64)
-    low[0], high[0] = 0, n
+    span[0, 0], span[0, 1] = 0, n
     count, at = 1, 0
     while at < count:
-        a, b = low[at], high[at]
+        a, b = span[at, 0], span[at, 1]
         links[start + at, LEAF], links[start + at, SIZE] = -1, b - a
         if b - a == 1:
             links[start + at, LEAF] = order[a]
         else:
             middle = _middle(keys, order, a, b)
             links[start + at, LEFT], links[start + at, RIGHT] = start + count, start + count + 1
-            low[count], high[count] = a, middle
-            low[count + 1], high[count + 1] = middle, b
+            span[count, 0], span[count, 1] = a, middle
+            span[count + 1, 0], span[count + 1, 1] = middle, b
             count += 2
         at += 1
     for at in range(start + count - 1, start - 1, -1):

@@ -21,7 +21,7 @@ from workloads.graph import Graph
 
 # Mappings within half a percent of the best count as equal, and a graph's ops are many: what the
 # search has found by then is what it takes. `tileloom map` proves the optimum of one op.
-LIMITS = Limits(gap=0.005, evaluations=200_000)
+LIMITS = Limits(gap=0.005, evaluations=60_000)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from mappers.search.bulk.layout import *
 
 @compiled
 def sort_key(I: Any, X: Any, F: Any, K: Any, rank: Any, keys: Any) -> None:
-    """A number for each chain by which neighbors are alike. First what bounds depend on most: on cores
-    that have tiles of their own, which loops have trips, tiles of the cores, splits; on cores that
-    are dealt theirs the other way round. Then tiles of the engine, and of levels from outside."""
+    """A number for each chain, by which neighbors are alike. First what bounds depend on most: on
+    cores that have tiles of their own, which loops have trips, tiles of the cores, splits; on cores
+    that are dealt theirs the other way round. Then tiles of the engine, and of levels from
+    outside."""
     levels, first = I[LEVELS], I[FIRST]
     for j in range(len(keys)):
         code, room = np.int64(1), np.int64(62)

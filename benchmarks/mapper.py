@@ -4,7 +4,7 @@
 
 Prints, warm, in seconds of one core, for each design and size: time to prove the optimum (at most
 `--seconds` each, 20), bounds a second, mappings in the space, and the gap where it was not proven.
-`--curve`: the sizes from 128^2 to 16384^2. `--model`: all ops of llama-3-70b on a100_sxm, as
+`--curve`: the sizes from 10^3 to 16384^3. `--model`: all ops of llama-3-70b on a100_sxm, as
 `simulate` maps them, without and with the store of results.
 """
 
@@ -25,7 +25,7 @@ from mappers.search.found import Limits
 
 DESIGNS = ("systolic_128x128", "tpu_v4", "a100_sxm")
 SIZES = ((512, 512, 512), (1, 4096, 4096), (4096, 4096, 4096), (16384, 12288, 3072))
-CURVE = tuple((size, size, size) for size in (128, 256, 512, 1024, 2048, 4096, 8192, 16384))
+CURVE = tuple((size, size, size) for size in (10, 32, 100, 256, 512, 1024, 2048, 4096, 8192, 16384))
 
 
 def problem(path: Path, m: int, n: int, k: int) -> Contraction:

@@ -28,18 +28,22 @@ from mappers.matmul import matmul_cost
 from mappers.problem import Contraction
 from mappers.search.cache import cached_best, open_cache
 from mappers.search.found import OBJECTIVES, Found, Limits
+from mappers.search.pareto import Point, pareto_front
 from workloads import build, quantize, read_config
 from workloads.graph import Graph, Node, Tensor
 from workloads.ops import Einsum
 from workloads.phase import Phase
 
+PARETO, BY = "pareto", "edp"  # a front, and the objective of the mapping that is shown whole
+SEARCHES = 18  # of a front, to share its budget
 HALF = ("bf16", "fp16")  # a matrix multiplication without a model, where the engine takes them
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is wanted: the least latency, energy or edp, within `gap` (a share) of the optimum, or
-    the best of `budget_s` seconds; or the cost of the mapping in a file."""
+    the best of `budget_s` seconds; `pareto`: the least edp, and a front beside; or the cost of the
+    mapping in a file."""
 
     objective: str = "latency"
     cores: str | None = None
@@ -64,6 +68,7 @@ class Mapped:
     path: Path
     found: Found
     file: str | None = None
+    front: tuple[Point, ...] = ()
 
     @property
     def cost(self) -> Cost:
@@ -137,8 +142,8 @@ def ops_to_map(model: str, phase: Phase) -> list[str]:
 
 
 def _file(asked: Asked) -> MappingFile | None:
-    if asked.objective not in OBJECTIVES:
-        near = nearest(asked.objective, list(OBJECTIVES))
+    if asked.objective not in (*OBJECTIVES, PARETO):
+        near = nearest(asked.objective, [*OBJECTIVES, PARETO])
         raise UserError(f"unknown objective '{asked.objective}'; {near}")
     return None if asked.mapping is None else read_mapping(File(asked.mapping), asked.mapping)
 
@@ -221,6 +226,8 @@ def _mapped(
     how: tuple[Asked, MappingFile | None],
 ) -> Mapped:  # fmt: skip
     asked, file = how
+    wanted = asked.objective
+    asked = replace(asked, objective=BY if wanted == PARETO else wanted)
     tried, refused = [], []
     for path in paths:
         try:
@@ -235,7 +242,13 @@ def _mapped(
         o: t.format.name for o, t in zip(operands, operand_tensors(graph, name), strict=True)
     }
     formats["sums"] = problem.datapath.pair.accumulate
-    return Mapped(design, graph.name, formats, asked.objective, problem, path, found, asked.mapping)
+    front: tuple[Point, ...] = ()
+    if wanted == PARETO and not file and not found.interrupted:
+        seconds = None if asked.budget_s is None else asked.budget_s / SEARCHES
+        front = tuple(pareto_front(problem, path, Limits(asked.gap, seconds)))
+    return Mapped(
+        design, graph.name, formats, asked.objective, problem, path, found, asked.mapping, front
+    )
 
 
 Answer = tuple[Contraction, Path, Found]

@@ -93,7 +93,8 @@ class _Search:
         self.choice = np.full(1 + len(self.names), -1, dtype=np.int64)
         self.keys = np.full(2, np.inf)
         code = float(CODES.index(self.objective))
-        self.bars = np.array([self.limits.gap, np.inf, np.inf, code])
+        most = self.limits.latency_s, self.limits.held_bytes
+        self.bars = np.array([self.limits.gap, *most, code])
         self.lower = least_key(self.I, self.X, self.objective)
         self.chosen: tuple[int, dict[str, Any], dict[str, Any]] | None = None
 
@@ -185,10 +186,12 @@ class _Search:
         """Every rank's chains; None if one has none."""
         budget = self.limits.evaluations
         most = np.inf if coarse or budget is None or not self.chosen else float(budget)
-        bounded = self.objective == "latency" and np.isfinite(self.keys[0])
+        longest = self.limits.latency_s
+        if self.objective == "latency":
+            longest = min(longest, float(self.keys[0]))
         found = []
         for r, name in enumerate(self.names):
-            cycles = most_cycles(self.I, self.X, r, self.keys[0]) if bounded else np.inf
+            cycles = most_cycles(self.I, self.X, r, longest) if longest < np.inf else np.inf
             chains = grow(self.I, self.X, r, self.space.ranks[name], coarse, (most, cycles))
             if chains is None:
                 return None

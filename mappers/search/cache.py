@@ -172,7 +172,8 @@ def default_folder() -> File | None:
 
 def key_of(problem: Contraction, path: Path, objective: str, limits: Limits) -> str:
     """A hash of everything that the best mapping depends on."""
-    asked = f"{objective} {limits.gap} {limits.evaluations}"
+    most = f"{limits.latency_s} {limits.held_bytes}"
+    asked = f"{objective} {limits.gap} {limits.evaluations} {most}"
     facts = (_machine(path), repr(problem.key()), asked, code_version(), _plugged(path))
     return sha256(json.dumps(facts).encode()).hexdigest()
 

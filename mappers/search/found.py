@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from mappers.cost import Cost
 from mappers.mapping import Mapping
@@ -19,11 +20,14 @@ OBJECTIVES: dict[str, Callable[[Cost], tuple[float, float]]] = {
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When to stop before the optimum is proven. `gap`: once the best is within this share of the
-    lower bound; `seconds` and `evaluations`: at most so long or so many."""
+    lower bound; `seconds` and `evaluations`: at most so long or so many bounds. And what a mapping
+    may take: `latency_s`, and `held_bytes` of all memories but the outermost."""
 
     gap: float = 0.0
     seconds: float | None = None
     evaluations: int | None = None
+    latency_s: float = inf
+    held_bytes: float = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def map_to(
     formats: Annotated[
         str | None, typer.Option(help="fp16, fp8, int8 ... or w4a16-g128. [what the engine takes]")
     ] = None,
-    objective: Annotated[str, typer.Option(help="latency, energy or edp.")] = "latency",
+    objective: Annotated[str, typer.Option(help="latency, energy, edp or pareto.")] = "latency",
     mapping: Annotated[
         Path | None, typer.Option(help="Cost the mapping in this YAML file; search nothing.")
     ] = None,

@@ -13,10 +13,20 @@ from typing_extensions import TypedDict
 from mappers.cost import exposed_by_resource
 from mappers.legality import occupancy
 from mappers.mapping_file import mapping_values
-from sim.map_api import Mapped
+from sim.map_api import PARETO, Mapped
 from sim.report.document import OperandBytes, rounded
 
 SCHEMA_VERSION = 1
+
+
+class FrontPoint(TypedDict):
+    """A mapping that no other of the front beats in latency, energy and bytes held at once."""
+
+    latency_s: float
+    energy_j: float
+    held_bytes: float
+    optimality_gap: float
+    mapping: Any
 
 
 class MapDocument(TypedDict):
@@ -55,6 +65,7 @@ class MapDocument(TypedDict):
     optimality_gap: float | None
     cached: bool
     interrupted: bool
+    pareto: list[FrontPoint]
 
 
 def map_document(mapped: Mapped) -> MapDocument:
@@ -66,7 +77,7 @@ def map_document(mapped: Mapped) -> MapDocument:
         "cores": path.name,
         "engine": path.runs_on,
         "workload": mapped.workload,
-        "objective": mapped.objective,
+        "objective": PARETO if mapped.front else mapped.objective,
         "formats": dict(mapped.formats),
         "ranks": dict(problem.extents),
         "macs": problem.macs,
@@ -117,4 +128,14 @@ def _search(mapped: Mapped) -> dict[str, Any]:
         "optimality_gap": mapped.gap,
         "cached": found.cached,
         "interrupted": found.interrupted,
+        "pareto": [
+            {
+                "latency_s": point.latency_s,
+                "energy_j": point.energy_j,
+                "held_bytes": point.held_bytes,
+                "optimality_gap": point.found.gap,
+                "mapping": mapping_values(point.found.mapping, mapped.problem, mapped.path),
+            }
+            for point in mapped.front
+        ],
     }

@@ -160,23 +160,28 @@ def _space(mapped: Mapped) -> str:
         f"the middle one has {times} times as much."
     )
     label = f"energy against latency of {len(points)} mappings, and {name}"
-    return section("Among other mappings", caption, figure(_scatter(points, here, name), label))
+    return section(
+        "Among other mappings", caption, figure(_scatter(points, here, name, mapped), label)
+    )
 
 
 def _scatter(
-    points: list[tuple[float, float]], here: dict[str, float], name: str
+    points: list[tuple[float, float]], here: dict[str, float], name: str, mapped: Mapped
 ) -> dict[str, Any]:
     cloud = _marks("drawn at random", points, {"color": "#0072B2", "size": 5, "opacity": 0.45})
     star = {"color": BEST, "size": 15, "symbol": "star", "line": {"color": "#fff", "width": 1}}
     best = _marks(name, [(here["latency"], here["energy"])], star)
-    every = [*points, (here["latency"], here["energy"])]
+    front = [(point.latency_s, point.energy_j) for point in mapped.front]
+    every = [*points, (here["latency"], here["energy"]), *front]
     layout = {
         "height": 460,
         "margin": {"l": 70, "r": 10, "t": 36, "b": 50},
         "xaxis": _axis("latency (s)", [s for s, _ in every]),
         "yaxis": _axis("energy (J)", [j for _, j in every]),
     }
-    return {"data": [cloud, best], "layout": layout}
+    line = {"color": BEST, "size": 8, "symbol": "diamond-open"}
+    beside = [_marks("front, also in bytes held", front, line)] if front else []
+    return {"data": [cloud, best, *beside], "layout": layout}
 
 
 def _marks(name: str, points: list[tuple[float, float]], marker: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from accel_models.engines.tile import ceil_div
 from accel_models.path import ENGINE
 from mappers.legality import occupancy
+from mappers.mapping import describe_tile
 from mappers.matmul import output_jobs
 from mappers.reuse import Nest
 from sim.map_api import Mapped
@@ -129,6 +130,20 @@ def show_mapped(mapped: Mapped, console: Console) -> None:
     console.print(Panel(Group(*_headline(mapped)), title=title, expand=False))
     console.print(Text(nest_text(mapped)), soft_wrap=True)
     console.print(_resources(mapped))
+    if mapped.front:
+        console.print(_front(mapped))
+
+
+def _front(mapped: Mapped) -> Table:
+    """Latency, energy and bytes held of each, and its tiles in the cores."""
+    table = Table(title="no other mapping found beats these in all three", header_style="bold")
+    for name in ("latency", "energy", "held on chip", "tile"):
+        table.add_column(name, justify="left" if name == "tile" else "right")
+    for point in mapped.front:
+        tile = describe_tile(point.found.mapping, mapped.path.first_core)
+        held = f"{point.held_bytes / 1024:,.1f} KiB"
+        table.add_row(si(point.latency_s, "s"), si(point.energy_j, "J"), held, tile)
+    return table
 
 
 def _headline(mapped: Mapped) -> Iterator[Text]:

@@ -22,6 +22,7 @@ CASES = {
     "a multiplication on an array": SMALL,
     "least energy": (*SMALL, "--objective", "energy"),
     "least product": (*SMALL, "--objective", "edp", "--formats", "w4a8-g32"),
+    "a front": (*ARRAY, "--matmul", "48x32x64", "--objective", "pareto"),
     "an op with a bias": OP,
     "quantized, a prompt": (
         *("map", "systolic_128x128", "--op", "opt-125m:q_proj", "--formats", "w8a8"),
@@ -68,6 +69,24 @@ def test_contract(document: Any) -> None:
     jsonschema.validate(document, map_schema())
     assert document["mappings_total"] == document["evaluated"] + document["pruned"]
     assert (document["optimality_gap"], document["interrupted"]) == (0.0, False)
+
+
+def test_a_front_has_the_least_of_each(run: Any) -> None:
+    """The fastest and the thriftiest are in it, and none beats another in everything."""
+    document = run(*CASES["a front"], "--json").document
+    front = document["pareto"]
+    assert document["objective"] == "pareto"
+    assert len(front) > 1
+    for key, objective in (("latency_s", "latency"), ("energy_j", "energy")):
+        words = (*ARRAY, "--matmul", "48x32x64", "--objective", objective, "--json")
+        assert min(point[key] for point in front) == pytest.approx(run(*words).document[key])
+    three = [
+        tuple(point[key] for key in ("latency_s", "energy_j", "held_bytes")) for point in front
+    ]
+    assert not any(
+        all(a <= b for a, b in zip(p, q, strict=True)) for p in three for q in three if p is not q
+    )
+    assert run(*SMALL, "--json").document["pareto"] == []
 
 
 @ALL_CASES

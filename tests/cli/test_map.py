@@ -114,7 +114,7 @@ def test_its_mapping_costs_the_same_when_given(document: Any, run: Any, tmp_path
     file.write_text(json.dumps(document["mapping"]))
     given = run(*CASES[name], "--mapping", str(file), "--json").document
     how = {"mappings_total", "evaluated", "pruned", "seconds", "optimality_gap", "mapping_file"}
-    how |= {"cached"}
+    how |= {"cached", "pareto", "objective"}  # a front is searched for, and not given
     assert {k: v for k, v in given.items() if k not in how} == {
         k: v for k, v in document.items() if k not in how
     }
@@ -133,13 +133,14 @@ def test_what_is_mapped(run: Any) -> None:
 
 
 def test_an_op_costs_no_more_than_in_a_simulation(run: Any) -> None:
-    """And little less: a simulation stops within half a percent, or when its budget is spent."""
+    """And little less: a simulation stops within half a percent, or when its budget is spent, and
+    does the norm before it in the same kernel."""
     words = ("a100_sxm", "opt-125m", "--context", "64")
     ops = run("simulate", *words, "--json").document["ops"]
     (alone,) = [op for op in ops if op["name"] == "lm_head"]
     mapped = run("map", "a100_sxm", "--op", "opt-125m:lm_head", *words[2:], "--json").document
-    assert not alone["fused"]
-    assert 0.95 * alone["latency_s"] < mapped["latency_s"] <= alone["latency_s"]
+    assert alone["fused"] == ["decoder.final_layer_norm"]
+    assert 0.9 * alone["latency_s"] < mapped["latency_s"] <= alone["latency_s"]
 
 
 def test_each_objective_is_least_in_its_own_terms(run: Any) -> None:
@@ -260,7 +261,10 @@ MISTAKES = [
     ((*MATMUL, "--op", "gpt2:c_fc"), "give --matmul or --op, not both"),
     ((*MATMUL, "--batch", "2"), "--batch goes with --op"),
     ((*MATMUL, "--phase", "decode"), "--phase goes with --op"),
-    ((*MATMUL, "--objective", "speed"), "unknown objective 'speed'; known: latency, energy, edp"),
+    (
+        (*MATMUL, "--objective", "speed"),
+        "unknown objective 'speed'; known: latency, energy, edp, pareto",
+    ),
     ((*MATMUL, "--formats", "fp9"), "unknown number format 'fp9'; did you mean 'fp8'? ..."),
     ((*MATMUL, "--cores", "cpu"), "a100_sxm: no cores named 'cpu'; there are sm"),
     ((*MATMUL, "--gap", "1"), "--gap '1' is not a gap; write a percentage such as 1%"),

@@ -36,6 +36,7 @@ CODES = ("latency", "energy", "edp")  # objectives that have bounds
 CHUNK = 100_000  # bounds between looks at the clock
 FEWEST = 50  # bounds at a time
 LOOK = 400  # bounds for a first mapping of a template
+DIVE = 200  # bounds on the way down to a mapping, and a bit around it
 COARSE_BOUNDS, COARSE_GAP = 50_000, 0.01  # powers of two need no proof
 ENDLESS = 1 << 60
 
@@ -148,7 +149,10 @@ class _Search:
             while opened.waiting and (self.chosen is None or self.bounds < stop):
                 if self.chosen is not None and self._left() <= 0:
                     break
-                work.on(opened, min(CHUNK, max(FEWEST, stop - self.bounds)))
+                step = DIVE if coarse else (10 * DIVE if most < CHUNK else CHUNK)
+                work.on(opened, min(step, max(FEWEST, stop - self.bounds)))
+                if step < CHUNK:  # on from where the bound is least, not where the last one ended
+                    opened.sort()
         finally:
             if not coarse:
                 self.lower = max(self.lower, opened.least_bound())

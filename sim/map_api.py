@@ -34,8 +34,7 @@ from workloads.graph import Graph, Node, Tensor
 from workloads.ops import Einsum
 from workloads.phase import Phase
 
-PARETO, BY = "pareto", "edp"  # a front, and the objective of the mapping that is shown whole
-SEARCHES = 18  # of a front, to share its budget
+PARETO, BY, SEARCHES = "pareto", "edp", 18  # a front; what its main mapping is least in; searches
 HALF = ("bf16", "fp16")  # a matrix multiplication without a model, where the engine takes them
 
 

@@ -38,11 +38,10 @@ def compiled(
 ) -> Any:
     """numba's `njit` with the cache described above: `@compiled` or `@compiled(parallel=True)`.
 
-    `inner`: called by compiled code only (which saves the time to compile a way in from Python),
-    and
-    divisions do not check for zero. `borrowing`: uses arrays of its caller and makes none, so that
-    none are counted (atomic counts of seven arrays in every call cost more than short calls do).
-    """
+    `inner`: called by compiled code only (which saves the time to compile a way in from Python,
+    and to keep it on disk), and divisions do not check for zero. `borrowing`: uses arrays of its
+    caller and makes none, so that none are counted (atomic counts of seven arrays in every call
+    cost more than short calls do)."""
     if function is None:
         return partial(compiled, parallel=parallel, inner=inner, borrowing=borrowing)
     options: dict[str, Any] = {"parallel": parallel}

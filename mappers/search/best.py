@@ -4,13 +4,14 @@ Branch and bound over sets of chains (`mappers.search.bulk`). The argument that 
 the optimum: every mapping of the space (`mappers.search.space`) is a template and a chain per rank;
 at any time each of them has been costed, or is in an entry on the stack, or was dropped with a set
 whose lower bound does not beat the best found (and the bound holds because every term of the cost
-is
-nondecreasing in the features, of which the set's least are used), or was left out because another
-mapping is at least as good in every term. When the stack is empty, the best found is the optimum;
-if the search stops earlier, the least bound on the stack says how far it can be off.
+is nondecreasing in the features, of which the set's least are used; `bulk.joint` and `bulk.plain`
+say why their sums hold too), or was left out because another mapping is equal or at least as good
+in every term. When the stack is empty, the best found is the optimum; if the search stops earlier,
+the least bound on the stack says how far it can be off.
 
-First the tiles that are powers of two times the engine's block are searched, for an incumbent; then
-all of them, less those whose rank alone would keep the engine busy for longer.
+First the tiles that are powers of two times the engine's block are searched, for an incumbent, with
+a look at every template; then all of them, less those whose rank alone would keep the engine busy
+for longer.
 """
 
 from __future__ import annotations

@@ -1,20 +1,18 @@
 """The space that is searched: what every rank may choose, what is kept where, which loop is
 innermost.
 
-Tiles: the engine's is any integer (along a rank that an operand is contiguous along in granules of
-more than an element, any that needs the least memory, cycles or engine blocks for its number of
-tiles, or whole granules); each memory's is the smallest multiple of the spread tile inside
-it that gives its number of tiles (larger ones fill the memory for nothing), so that the rank is cut
+Tiles: the engine's is any integer (along a rank that an operand is contiguous along in granules
+of more than an element, any that needs the least memory, cycles or engine blocks for its number
+of tiles, or whole granules); each memory's is the smallest multiple of the spread tile inside it
+that gives its number of tiles (larger ones fill the memory for nothing), so that the rank is cut
 evenly; levels of the same instances that keep different operands hold the same tile, and so does
-the
-engine its innermost memory's, apart from the split. Splits: the smallest that gives its number of
-rounds. Kept: every subset that the design allows to pass by. Loop orders: for each level which loop
-is innermost; with it, inside of all others, go the loops of the same operand's other missing ranks
-(any other order brings some operand in more often and none less, because every rank but a batch is
-missing in one operand only). Design rules narrow all of these.
-Not in the space: tiles of different sizes for different operands at one level; tiles cut unevenly
-(of 10 rows over 2 tiles, 7 and 3 instead of 5 and 5).
-"""
+the engine its innermost memory's, apart from the split. Splits: the smallest that gives its
+number of rounds. Kept: every subset that the design allows to pass by. Loop orders: for each
+level which loop is innermost; with it, inside of all others, go the loops of the same operand's
+other missing ranks (any other order brings some operand in more often and none less, because
+every rank but a batch is missing in one operand only). Design rules narrow all of these. Not in
+the space: tiles of different sizes for different operands at one level; tiles cut unevenly (of
+10 rows over 2 tiles, 7 and 3 instead of 5 and 5)."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 gained.
 
 An open entry is a template and a node of each rank's tree. Its bound is no more than the cost of
-any
-mapping in it. An entry is dropped if it cannot be legal or its bound does not beat the best mapping
-found. Entries wait on a stack, the better half of a split on top, so that good mappings come early
-and memory stays small. The arrays beside those of `layout`:
+any mapping in it. An entry is dropped if it cannot be legal or its bound does not beat the best
+mapping found. Entries wait on a stack, the better half of a split on top, so that good mappings
+come early and memory stays small. The arrays beside those of `layout`:
 
     stack, bounds  open entries, and the first and second key of each
     state          entries waiting, bounds made, mappings costed, roots whose bound is known

@@ -20,10 +20,10 @@ Array = Any
 
 class Choices(NamedTuple):
     """What a rank may choose. `loops[i]`: may there be loops over level i's tiles inside its
-    parent's;
-    `menus[i]`: allowed tiles (zeros at the end), of `menu_sizes[i]`; `multiples[i]`; `most[i]`:
-    largest split; `axes`: may it lie on the first, the second axis of the array at the axis level;
-    `largest[i]`: tile that alone fills a memory; `doubling`: only powers of two of steps."""
+    parent's; `menus[i]`: allowed tiles (zeros at the end), of `menu_sizes[i]`;
+    `multiples[i]`; `most[i]`: largest split; `axes`: may it lie on the first, the second axis
+    of the array at the axis level; `largest[i]`: tile that alone fills a memory; `doubling`:
+    only powers of two of steps."""
 
     loops: Array
     menus: Array

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli.options import AsJson, DesignName, parse_count, print_json, writable
+from sim.cli.options import COMPILES, AsJson, DesignName, parse_count, print_json, waiting, writable
 
 if TYPE_CHECKING:
     from sim.map_api import Asked, Mapped
     from workloads.phase import Phase
 
-PATIENCE_S = 2.0  # before saying on a terminal that a search is going on
 DEFAULT_PHASE = "decode"
 
 
@@ -80,7 +76,7 @@ def map_to(
         not no_cache,
     )
     sizes = {"batch": batch, "prompt": prompt, "context": context}
-    with _waiting("searching; ctrl-C stops with the best so far"):
+    with waiting(f"searching; ctrl-C stops with the best so far ({COMPILES})"):
         if op is None:
             _only_with_op(phase, sizes)
             mapped = map_matmul(design, _sizes(matmul, asked), formats, asked)
@@ -165,21 +161,6 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-@contextlib.contextmanager
-def _waiting(words: str) -> Iterator[None]:
-    """A line on a terminal's stderr if what is done inside takes long."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    timer = threading.Timer(PATIENCE_S, lambda: print(words, file=sys.stderr))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _show(mapped: Mapped, as_json: bool, html: Path | None, out: Path | None) -> None:
     if out:
         from mappers.mapping_file import mapping_yaml
@@ -190,7 +171,7 @@ def _show(mapped: Mapped, as_json: bool, html: Path | None, out: Path | None) ->
     if html:
         from sim.report.map_page import write_page
 
-        with _waiting("drawing mappings for the page"):
+        with waiting("drawing mappings for the page"):
             write_page(mapped, html)
         print(f"wrote {html}", file=sys.stderr)
     if as_json:

@@ -6,6 +6,9 @@ import json
 import os
 import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +19,8 @@ from kernels_ref.errors import UserError
 _COUNT = re.compile(r"(\d{1,12})([kKmM]?)")
 _FACTOR = {"": 1, "k": 1024, "m": 1024 * 1024}
 LARGEST = 16 * 1024 * 1024
+PATIENCE_S = 2.0  # before saying on a terminal what is going on
+COMPILES = "the first run after installing compiles, for about a minute"
 
 
 def parse_count(text: str | None, option: str) -> int | None:
@@ -63,3 +68,18 @@ def writable(path: Path) -> Path:
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; check its permissions")
     return path
+
+
+@contextmanager
+def waiting(words: str) -> Iterator[None]:
+    """A line on a terminal's stderr if what is done inside takes long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(PATIENCE_S, lambda: print(words, file=sys.stderr))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

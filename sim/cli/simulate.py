@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from sim.cli.options import AsJson, DesignName, ModelName, parse_count, print_json, writable
+from sim.cli.options import (
+    COMPILES,
+    AsJson,
+    DesignName,
+    ModelName,
+    parse_count,
+    print_json,
+    waiting,
+    writable,
+)
 
 
 def simulate(
@@ -46,20 +55,21 @@ def simulate(
         raise UserError(f"unknown simulator '{simulator}'; known: analytic")
     if html:
         writable(html)
-    run = run_it(
-        design,
-        model,
-        phase,
-        batch=parse_count(batch, "batch") or 0,
-        prompt=parse_count(prompt, "prompt"),
-        context=parse_count(context, "context"),
-        output=parse_count(output, "output"),
-        formats=formats,
-        kv=kv,
-        apply=apply,
-        objective=objective,
-        cores=cores,
-    )
+    with waiting(f"mapping ({COMPILES})"):
+        run = run_it(
+            design,
+            model,
+            phase,
+            batch=parse_count(batch, "batch") or 0,
+            prompt=parse_count(prompt, "prompt"),
+            context=parse_count(context, "context"),
+            output=parse_count(output, "output"),
+            formats=formats,
+            kv=kv,
+            apply=apply,
+            objective=objective,
+            cores=cores,
+        )
     if html:
         from sim.report.html import write_html
 

@@ -48,8 +48,9 @@ def one(path: Path, size: tuple[int, int, int], limits: Limits) -> str:
     seconds = time.process_time() - started
     if found is None:
         return "nothing fits"
+    rate = found.bounds / seconds / 1e6
     return (
-        f"{seconds * 1e3:9.1f} ms  {found.bounds / seconds / 1e6:5.2f} M bounds/s  "
+        f"{seconds * 1e3:9.1f} ms  {found.bounds:8d} bounds {rate:.2f} M/s  "
         f"{found.total:9.2e} mappings  gap {found.gap:.2%}  {found.cost.latency_s * 1e6:.2f} us"
     )
 

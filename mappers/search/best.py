@@ -11,14 +11,16 @@ the least bound on the stack says how far it can be off.
 
 First the tiles that are powers of two times the engine's block are searched, for an incumbent, with
 a look at every template; then all of them, less those whose rank alone would keep the engine busy
-for longer.
+for longer. What is looked at, and when, does not depend on the budget, which only cuts it short: a
+larger one never finds worse. Except where there are more chains than a budget has bounds: then it
+is spent on powers of two.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from math import prod
 from typing import Any
 
@@ -30,15 +32,14 @@ from mappers.problem import Contraction
 from mappers.search.exhaustive import assemble
 from mappers.search.found import OBJECTIVES, Found, Limits
 from mappers.search.grow import Grown, TooManyChainsError, grow, most_cycles, trees_of
-from mappers.search.opened import Joint, Opened
+from mappers.search.joint import Joint
+from mappers.search.opened import Opened
 from mappers.search.space import Space, space_of
 
 CODES = ("latency", "energy", "edp")  # objectives that have bounds
-CHUNK = 100_000  # bounds between looks at the clock
-FEWEST = 50  # bounds at a time
-LOOK = 400  # bounds for a first mapping of a template
-DIVE = 200  # bounds on the way down to a mapping, and a bit around it
-COARSE_BOUNDS, COARSE_GAP = 50_000, 0.01  # powers of two need no proof
+FEWEST, LOOK = 50, 400  # bounds for a first mapping of a template
+DIVES = (200, 200, 200, 2_000, 10_000)  # bounds between looks at the clock, in turns
+COARSE_BOUNDS, COARSE_GAP = 30_000, 0.01  # powers of two need no proof
 ENDLESS = 1 << 60
 
 
@@ -102,14 +103,26 @@ class _Search:
 
     def run(self) -> None:
         """Powers of two first, then everything."""
-        coarse = min(COARSE_BOUNDS, self._left() // 2)
         self.bars[0] = max(COARSE_GAP, self.limits.gap)
-        self._stage(coarse=True, most=coarse)
+        coarse = self._opened(coarse=True)
+        if coarse:
+            self._search(*coarse, coarse=True, most=COARSE_BOUNDS)
         self.bars[0] = self.limits.gap
-        if self.chosen and self._left() <= 0:
+        if self._spent():
             return
-        with suppress(TooManyChainsError):
-            self._stage(coarse=False, most=self._left())
+        try:
+            everything = self._opened(coarse=False)
+        except TooManyChainsError:
+            if coarse:
+                self._search(*coarse, coarse=True, most=ENDLESS)
+            return
+        if everything is None:
+            self.lower = np.inf
+            return
+        try:
+            self._search(*everything, coarse=False, most=ENDLESS)
+        finally:  # what is left open of all sets the lower bound
+            self.lower = max(self.lower, everything[0].least_bound())
 
     def found(self) -> Found | None:
         """What is known now."""
@@ -126,56 +139,55 @@ class _Search:
             mapping, cost, *counts, seconds, gap, self.bounds, interrupted=self.interrupted
         )
 
-    def _stage(self, coarse: bool, most: int) -> None:
-        """Searches powers of two or all, with so many bounds; more only until a mapping is found.
-        What is left open of all sets the lower bound."""
+    def _opened(self, coarse: bool) -> tuple[Opened, _Work] | None:
+        """All sets of powers of two or of all; None if a rank has no chain."""
         grown = self._grown(coarse)
         if grown is None:
-            self.lower = self.lower if coarse else np.inf
-            return
+            return None
         F, K, roots = trees_of(grown)
         nodes = [2 * len(chains.tiles) - 1 for chains in grown]
-        joint = Joint(self.I, list(zip((int(root) for root in roots), nodes, strict=False)))
+        joint = Joint(self.I, list(zip(roots[:-1].tolist(), nodes, strict=True)))
         self.total = len(self.templates) * prod(chains.total for chains in grown)
-        opened = Opened.roots(len(self.templates), roots)
-        work = _Work(self, (F, K), joint, grown)
-        stop = self.bounds + most
-        try:
-            while opened.rooting:
-                work.on(opened, len(self.templates) + 1)
-            self.clock = self.clock or time.perf_counter()  # all is compiled by now
-            if coarse:
-                self._look_at_each(opened, work, most)
-            opened.sort()
-            while opened.waiting and (self.chosen is None or self.bounds < stop):
-                if self.chosen is not None and self._left() <= 0:
-                    break
-                step = DIVE if coarse else (10 * DIVE if most < CHUNK else CHUNK)
-                work.on(opened, min(step, max(FEWEST, stop - self.bounds)))
-                if step < CHUNK:  # on from where the bound is least, not where the last one ended
-                    opened.sort()
-        finally:
-            if not coarse:
-                self.lower = max(self.lower, opened.least_bound())
+        return Opened.roots(len(self.templates), roots), _Work(self, (F, K), joint, grown)
 
-    def _look_at_each(self, opened: Opened, work: _Work, most: int) -> None:
+    def _search(self, opened: Opened, work: _Work, coarse: bool, most: int) -> None:
+        """Looks at what is open until it is proven, the budget is spent or so many bounds are made;
+        more only until a mapping is found."""
+        begun = not opened.rooting
+        while opened.rooting:
+            work.on(opened, len(self.templates) + 1)
+        self.clock = self.clock or time.perf_counter()  # all is compiled by now
+        if coarse and not begun:
+            self._look_at_each(opened, work)
+        opened.sort()
+        steps = cycle(DIVES)
+        while opened.waiting and not self._spent() and not (self.chosen and opened.made >= most):
+            work.on(opened, self._within(next(steps) * (1 if coarse else 10)))
+            opened.sort()  # on from where the bound is least, not where the last one ended
+
+    def _look_at_each(self, opened: Opened, work: _Work) -> None:
         """A first mapping of every template, before one of them takes all the time."""
         parts = opened.apart()
-        each = max(FEWEST, min(LOOK, most // max(1, 2 * len(parts))))
+        each = max(FEWEST, min(LOOK, COARSE_BOUNDS // max(1, 2 * len(parts))))
         for part in parts:
-            work.on(part, each)
+            if self._spent():
+                break
+            work.on(part, self._within(each))
         if parts:
             opened.put_together(parts)
 
-    def _left(self) -> int:
-        """Bounds that may still be made; the clock allows all or nothing."""
-        limits = self.limits
-        spent = time.perf_counter() - (self.clock or self.started)
-        if limits.seconds is not None and spent > limits.seconds:
-            return 0
-        if limits.evaluations is None:
-            return ENDLESS
-        return limits.evaluations - self.bounds
+    def _spent(self) -> bool:
+        """Is there a mapping, and no more of the budget?"""
+        clock = time.perf_counter() - (self.clock or self.started)
+        late = self.limits.seconds is not None and clock > self.limits.seconds
+        most = self.limits.evaluations
+        return self.chosen is not None and (late or (most is not None and self.bounds >= most))
+
+    def _within(self, step: int) -> int:
+        """So many bounds, or those that are left; a first mapping is looked for whatever it takes,
+        in the same steps as with a larger budget."""
+        most = self.limits.evaluations
+        return step if most is None or self.chosen is None else min(step, most - self.bounds)
 
     def take(self, grown: list[Grown]) -> None:
         """Remembers what the compiled part has found, if it has."""

@@ -22,7 +22,6 @@ from accel_models.path import Path
 from mappers.legality import occupancy
 from mappers.mapping import Mapping
 from mappers.problem import Contraction
-from mappers.search.best import best_mapping
 from mappers.search.found import Found, Limits
 
 LATENCIES = 6  # asked for between the fastest and the thriftiest
@@ -62,6 +61,8 @@ def bytes_held(problem: Contraction, mapping: Mapping, path: Path) -> float:
 
 
 def _asked(problem: Contraction, path: Path, limits: Limits, latencies: int) -> Iterator[Point]:
+    from mappers.search.best import best_mapping  # and numpy, when there is something to search
+
     def best(objective: str, latency_s: float = inf, held_bytes: float = inf) -> Point | None:
         asked = replace(limits, latency_s=latency_s, held_bytes=held_bytes)
         found = best_mapping(problem, path, objective, asked)

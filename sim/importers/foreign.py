@@ -200,6 +200,7 @@ class _Walker:
         self.nodes = 0
 
     def value(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Any:
+        """Plain values with their places. Raises ForeignFileError for what has no end."""
         place = Place(self.shown, node.start_mark.line + 1)
         self.nodes += 1
         if node in above:

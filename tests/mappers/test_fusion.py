@@ -11,15 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sketch import Sketch, planner_of
-from tiny import ENGINES, design_dict, engine, memory, parse
+from tiny import ENGINES, design_dict, engine, memory, parse, scheduled
 
 from accel_models.design import Design
 from accel_models.read_design import read_design
-from accel_models.reader import DesignError
 from mappers import map_graph
 from mappers.fusion import NOTHING, Stay, Step, Value, Way, best_division
 from mappers.groups import MOST_OPS, Group, group_of, legal_groups
-from mappers.plan import Schedule
 from mappers.wiring import Wiring
 from workloads import build, decode, read_config
 from workloads.graph import Graph
@@ -198,16 +196,6 @@ def test_no_group_costs_less_than_its_bound(graph: Graph, design: Design):
             if price is not None:
                 assert bound[0] <= price[0] * (1 + 1e-9)
                 assert bound[1] <= price[1] * (1 + 1e-9)
-
-
-def scheduled(graph: Graph, design: Design) -> Schedule:
-    try:
-        return map_graph(graph, design)
-    except DesignError as problem:
-        if "no tile fits" not in str(problem):
-            raise
-    assume(False)
-    raise AssertionError
 
 
 @given(graphs(), machines())

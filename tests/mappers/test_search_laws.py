@@ -7,9 +7,10 @@ from itertools import product
 from math import prod
 from unittest import mock
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mapspace import machines, problems
+from mapspace import machines, on_shipped, problems
 
 from accel_models.path import Path
 from mappers.legality import legal
@@ -33,7 +34,7 @@ def value(found: Found, objective: str) -> float:
 
 def chunks_of(bounds: int):
     """Searches that look at their budget after so many bounds."""
-    return mock.patch.object(best, "CHUNK", bounds)
+    return mock.patch.object(best, "DIVES", (bounds,))
 
 
 @fewer
@@ -45,11 +46,8 @@ def test_a_larger_budget_is_never_worse_and_its_gap_holds(data, objective: str):
     assume(optimum is not None)
     least, before = value(optimum, objective), float("inf")
     for budget in (1, 10, 100, 1000, None):
-        with chunks_of(10 if budget else best.CHUNK):
-            found = best_mapping(problem, path, objective, Limits(evaluations=budget))
-        if found is None:  # see test_a_small_budget_does_not_say_that_nothing_fits
-            assert before == float("inf")
-            continue
+        found = best_mapping(problem, path, objective, Limits(evaluations=budget))
+        assert found is not None
         assert is_sound(found, problem, path)
         now = value(found, objective)
         assert now <= before * SAME
@@ -58,6 +56,20 @@ def test_a_larger_budget_is_never_worse_and_its_gap_holds(data, objective: str):
         before = now
     assert found.gap == 0
     assert before <= least * SAME
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+@pytest.mark.parametrize("name", ["a100_sxm", "tpu_v4", "systolic_128x128"])
+def test_a_budget_is_kept_and_a_larger_one_never_worse_at_full_size(name: str, objective: str):
+    """Where no budget is enough. An expansion, two bounds a rank, is not cut in the middle."""
+    problem, path = on_shipped(name, 3000, 4096, 5120)
+    before = float("inf")
+    for budget in (1500, 3000, 10_000, 31_000, 50_000):
+        found = best_mapping(problem, path, objective, Limits(evaluations=budget))
+        assert found is not None
+        assert found.bounds < budget + 8
+        assert value(found, objective) <= before
+        before = value(found, objective)
 
 
 @fewer

@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from tiny import ENGINES, FP16, design_dict, engine, memory, parse
 
 from accel_models.path import Path, memory_path
+from accel_models.read_design import read_design
+from kernels_ref.formats import FORMATS
 from mappers.mapping import LevelMapping, Mapping
 from mappers.problem import Contraction, Dim
+
+NUMBERS = {
+    "a100_sxm": "fp16",
+    "tpu_v4": "bf16",
+    "gemmini_16x16": "int8",
+    "systolic_128x128": "int8",
+}
+"""What the shipped designs of these tests multiply."""
 
 
 def contraction(path: Path, extents: dict[str, int], **more: Any) -> Contraction:
@@ -24,6 +34,17 @@ def contraction(path: Path, extents: dict[str, int], **more: Any) -> Contraction
 def matmul_on(path: Path, m: int, n: int, k: int, b: int = 1) -> Contraction:
     """b fp16 multiplications."""
     return contraction(path, {"b": b, "m": m, "n": n, "k": k})
+
+
+def on_shipped(design: str, m: int, n: int, k: int) -> tuple[Contraction, Path]:
+    """A multiplication on a shipped design."""
+    read = read_design(design)
+    path = memory_path(read, next(iter(read.cores)))
+    number = FORMATS[NUMBERS[design]]
+    width = number.bits / 8
+    extents = {"b": 1, "m": m, "n": n, "k": k}
+    pair = path.datapath(number, number)
+    return Contraction(extents, pair, width, width, width, 4.0), path
 
 
 def one(*ranks: str) -> tuple[Dim, ...]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from accel_models.design import Design
 from accel_models.read_design import parse_design
+from accel_models.reader import DesignError
 from kernels_ref.formats import FORMATS
+from mappers import map_graph
+from mappers.plan import Schedule
 from workloads.graph import Graph, Node, Tensor, check
 from workloads.ops import Attention, Einsum, Vector
 
@@ -176,3 +180,15 @@ def graphs(draw: st.DrawFn) -> Graph:
             q_len, kv_len, dim, dim, True, window,
         )
     )  # fmt: skip
+
+
+def scheduled(graph: Graph, design: Design) -> Schedule:
+    """The graph on the design; machines whose memories cannot hold a single block are passed
+    over."""
+    try:
+        return map_graph(graph, design)
+    except DesignError as problem:
+        if "no tile fits" not in str(problem):
+            raise
+    assume(False)
+    raise AssertionError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernels_ref.compiled import compiled
-from mappers.search.bulk.flows import depth_of
+from mappers.search.bulk.flows import depth_of, last_trips
 from mappers.search.bulk.layout import *
 
 
@@ -94,13 +94,7 @@ def _per_step(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any) -> 
             return 0.0, 0.0
     if child == 0:
         return 0.0, 0.0
-    trips = 0
-    for r in range(I[RANKS]):
-        if I[RANK + N_RANK * r + IN_A + operand]:
-            trips |= K[at[r], TRIPS]
-    last = child
-    while last > 0 and not (trips >> last) & 1:
-        last -= 1
+    last = last_trips(I, K, at, operand, child)
     per_job, whole = 1.0, 1.0
     for r in range(I[RANKS]):
         node = at[r]

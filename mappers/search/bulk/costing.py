@@ -19,7 +19,7 @@ from mappers.search.bulk.bounds import (
     most_at_work,
     most_steps,
 )
-from mappers.search.bulk.cycles import engine_cycles
+from mappers.search.bulk.cycles import beside_memories, engine_cycles
 from mappers.search.bulk.fitting import (
     fits_fan_outs,
     fits_memories,
@@ -42,7 +42,7 @@ def cost_of(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, out: Any) -> Any:
     if not fits_fan_outs(I, X, F, at):
         return False
     jobs, most_jobs, out_steps, k_steps = steps_of(I, X, F, at)
-    if not holds_a_wave(I, X, F, at, jobs, most_jobs, exact):
+    if not holds_a_wave(I, X, F, at, most_jobs, exact):
         return False
     if exact and not _stays_as_allowed(I, T, K, at):
         return False
@@ -94,18 +94,8 @@ def _compose(
     cores = float(I[CORES])
     cores = min((jobs if exact else most_jobs) / out_steps, cores)
     matrix = engine_cycles(I, X, F, at, exact, out_steps) / X[CLOCK]
-    sums = _split_sums(I, X, F, at) * X[OUTPUTS]
-    vector = (X[EPILOGUE_S] + sums * X[ADD_S] + X[CONVERSION_S] + out[3]) / cores
-    joules = X[MATRIX_J]
-    joules += (X[EPILOGUE_OPS] + sums + X[CONVERSION_OPS] + out[4]) * X[VECTOR_J]
-    fixed = X[FIXED_S]
-    if I[HAS_WORK] or sums > 0:
-        fixed += X[SYNC] * out_steps
-    if sums > 0:
-        fixed += X[SUMS_ACCESS]
-    if not I[OVERLAP] or I[ON_VECTOR]:
-        matrix, vector = matrix + vector, 0.0
-    most = max(matrix, vector)
+    vector, joules, fixed = beside_memories(I, X, F, at, cores, out_steps, out)
+    most = matrix + vector if not I[OVERLAP] or I[ON_VECTOR] else max(matrix, vector)
     most = max(most, out_steps * k_steps * _load_latency(I, X, T, F, K, at))
     for i in range(I[LEVELS]):
         place, row = 5 + 5 * i, LEVEL + N_LEVEL * i
@@ -164,20 +154,6 @@ def _at_least(
             after += stores * (1.0 - 1.0 / out_steps)
             between = max(between, after * scale)
     return max(max(most, between) + prologue + epilogue, worst)
-
-
-@compiled(inner=True, borrowing=True)
-def _split_sums(I: Any, X: Any, F: Any, at: Any) -> Any:
-    """Additions per output that bring the sums of a split over k together."""
-    added = 0.0
-    for i in range(1, I[FIRST] + 1):
-        if not X[LEVEL + N_LEVEL * (i - 1) + REDUCTION]:
-            split = 1.0
-            for r in range(I[RANKS]):
-                if I[RANK + N_RANK * r + ROLE] == ROLE_K:
-                    split *= F[at[r], SPLIT + i]
-            added += split - 1.0
-    return added
 
 
 @compiled(inner=True, borrowing=True)

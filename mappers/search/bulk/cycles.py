@@ -1,4 +1,5 @@
-"""Compiled: cycles of the busiest engine, the formulas of `mappers.matmul`."""
+"""Compiled: what the engines take, cycles of the busiest and work of the vector engine, by the
+formulas of `mappers.matmul`."""
 
 from __future__ import annotations
 
@@ -90,3 +91,32 @@ def _combinations(I: Any, X: Any, F: Any, at: Any, alone: Any) -> Any:
                     )  # fmt: skip
             total += count * k * max(m * n, X[PIPELINE])
     return total
+
+
+@compiled(inner=True, borrowing=True)
+def beside_memories(I: Any, X: Any, F: Any, at: Any, cores: Any, out_steps: Any, out: Any) -> Any:
+    """Seconds of the vector engine, joules of both engines, and seconds that nothing overlaps, with
+    the vector work on what enters as `out` has it."""
+    sums = _split_sums(I, X, F, at) * X[OUTPUTS]
+    vector = (X[EPILOGUE_S] + sums * X[ADD_S] + X[CONVERSION_S] + out[3]) / cores
+    joules = (X[EPILOGUE_OPS] + sums + X[CONVERSION_OPS] + out[4]) * X[VECTOR_J]
+    fixed = X[FIXED_S]
+    if I[HAS_WORK] or sums > 0:
+        fixed += X[SYNC] * out_steps
+    if sums > 0:
+        fixed += X[SUMS_ACCESS]
+    return vector, X[MATRIX_J] + joules, fixed
+
+
+@compiled(inner=True, borrowing=True)
+def _split_sums(I: Any, X: Any, F: Any, at: Any) -> Any:
+    """Additions per output that bring the sums of a split over k together."""
+    added = 0.0
+    for i in range(1, I[FIRST] + 1):
+        if not X[LEVEL + N_LEVEL * (i - 1) + REDUCTION]:
+            split = 1.0
+            for r in range(I[RANKS]):
+                if I[RANK + N_RANK * r + ROLE] == ROLE_K:
+                    split *= F[at[r], SPLIT + i]
+            added += split - 1.0
+    return added

@@ -15,6 +15,7 @@ from mappers.search.bulk.layout import *
 
 @compiled(inner=True, borrowing=True)
 def fits_fan_outs(I: Any, X: Any, F: Any, at: Any) -> Any:
+    """Are there as many instances as the splits take, along the axes of an array too?"""
     levels = I[LEVELS]
     for i in range(1, levels + 1):
         used = 1.0
@@ -50,7 +51,8 @@ def steps_of(I: Any, X: Any, F: Any, at: Any) -> Any:
 
 
 @compiled(inner=True, borrowing=True)
-def holds_a_wave(I: Any, X: Any, F: Any, at: Any, jobs: Any, most_jobs: Any, exact: Any) -> Any:
+def holds_a_wave(I: Any, X: Any, F: Any, at: Any, most_jobs: Any, exact: Any) -> Any:
+    """Are a shared level's steps no more than waves of jobs?"""
     first = I[FIRST]
     if not I[WAVE]:
         return True
@@ -75,7 +77,7 @@ def fits_memories(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, jobs: Any, ou
         total = 0.0
         for operand in range(3):
             if T[4 * i + operand]:
-                width = _held_width(I, X, T, i, operand)
+                width = held_width(I, X, T, i, operand)
                 if operand < 2 and X[LEVEL + N_LEVEL * i + BUFFERING] != SINGLE:
                     for r in range(I[RANKS]):
                         dealt = I[RANK + N_RANK * r + DEALT] and one_wave and i >= I[FIRST]
@@ -94,7 +96,7 @@ def fits_memories(I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, jobs: Any, ou
 
 
 @compiled(inner=True, borrowing=True)
-def _held_width(I: Any, X: Any, T: Any, i: Any, operand: Any) -> Any:
+def held_width(I: Any, X: Any, T: Any, i: Any, operand: Any) -> Any:
     """Bytes of an element of the operand as level i holds it."""
     if operand == 2:
         return X[PARTIAL] if i >= I[FIRST] else X[WIDTH_O]
@@ -106,6 +108,7 @@ def _held_width(I: Any, X: Any, T: Any, i: Any, operand: Any) -> Any:
 
 @compiled(inner=True, borrowing=True)
 def footprint(I: Any, X: Any, F: Any, at: Any, operand: Any, i: Any) -> Any:
+    """Elements of the operand in a tile of level i."""
     size = 1.0
     halo_ranks = 0
     for h in range(I[HALOS]):

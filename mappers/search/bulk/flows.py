@@ -96,13 +96,7 @@ def _moved(
     exact: Any,
 ) -> Any:  # fmt: skip
     """(as the parent sees it, as the child holds it): elements that cross in all."""
-    trips = 0
-    for r in range(I[RANKS]):
-        if I[RANK + N_RANK * r + IN_A + operand]:
-            trips |= K[at[r], TRIPS]
-    last = child
-    while last > 0 and not (trips >> last) & 1:
-        last -= 1
+    last = last_trips(I, K, at, operand, child)
     held = X[BASE_A + operand]
     seen = held
     for r in range(I[RANKS]):
@@ -112,17 +106,41 @@ def _moved(
         if I[RANK + N_RANK * r + DEALT] and child >= I[FIRST]:
             depth = max(depth, I[FIRST])
         node = at[r]
-        s, h = copies_of(F, node, depth, child, parent, I[MERGING])
-        if not exact:  # at ragged edges a deeper level may count less
-            for d in range(depth + 1, child + 1):
-                s2, h2 = copies_of(F, node, d, child, parent, I[MERGING])
-                s, h = min(s, s2), min(h, h2)
+        most_depth = depth if exact else child
+        s, h = least_copies(I, F, node, depth, most_depth, child, parent)
         seen *= s
         held *= h
     if I[HALOS] > 0:
         if exact:
             return with_halos(I, X, T, F, K, at, operand, child, parent, seen, held)
         return seen * X[LEAST_A + operand], held * X[LEAST_A + operand]
+    return seen, held
+
+
+@compiled(inner=True, borrowing=True)
+def last_trips(I: Any, K: Any, at: Any, operand: Any, child: Any) -> Any:
+    """The deepest level down to `child` where a loop over one of the operand's ranks has more than
+    one trip, or 0."""
+    trips = 0
+    for r in range(I[RANKS]):
+        if I[RANK + N_RANK * r + IN_A + operand]:
+            trips |= K[at[r], TRIPS]
+    last = child
+    while last > 0 and not (trips >> last) & 1:
+        last -= 1
+    return last
+
+
+@compiled(inner=True, borrowing=True)
+def least_copies(
+    I: Any, F: Any, node: Any, depth: Any, most_depth: Any, child: Any, parent: Any
+) -> Any:
+    """Seen and held by reuse of this depth, or a deeper one: at ragged edges that may count
+    less."""
+    seen, held = copies_of(F, node, depth, child, parent, I[MERGING])
+    for d in range(depth + 1, most_depth + 1):
+        s, h = copies_of(F, node, d, child, parent, I[MERGING])
+        seen, held = min(seen, s), min(held, h)
     return seen, held
 
 

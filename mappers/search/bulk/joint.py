@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from kernels_ref.compiled import compiled
-from mappers.search.bulk.flows import copies_of
+from mappers.search.bulk.flows import least_copies
 from mappers.search.bulk.layout import *
 
 CLASSES, FIRST_NODE, NODES, KEYS = range(4)  # of a row of C
@@ -45,15 +45,12 @@ def class_of(I: Any, T: Any, operand: Any, rank: Any, trips: Any) -> Any:
     """The key of the operand's class in a template; `trips`: for each level (a byte each), which
     ranks have more than one trip whatever the chain. Reuse is as good as any chains allow."""
     own, key = I[OWN_A + operand], 0
-    last, depth, best = 0, 0, I[FIRST] if I[RANK + N_RANK * rank + DEALT] else 0
+    depth, best = 0, I[FIRST] if I[RANK + N_RANK * rank + DEALT] else 0
     for i in range(1, I[LEVELS]):
         here = (trips >> (8 * i)) & own
         if here:
-            last = i
             inside = I[INSIDE + (MOST_RANKS * i + T[4 * i + 3]) * MOST_RANKS + rank]
             depth = i if here & inside else i - 1
-        elif last == 0:
-            depth = 0
         if T[4 * i + operand]:
             key |= (1 + (max(depth, best) if i >= I[FIRST] else depth)) << (4 * i)
     return key
@@ -109,7 +106,7 @@ def _of_chain(I: Any, X: Any, F: Any, node: Any, operand: Any, key: Any, V: Any,
         depth = ((key >> (4 * child)) & 15) - 1
         if depth < 0:
             continue
-        seen, held = least_copies(I, F, node, depth, child, parent)
+        seen, held = least_copies(I, F, node, depth, child, child, parent)
         seen, held = seen * X[BASE_A + operand], held * X[BASE_A + operand]
         up, down = BYTES + N_BYTES * parent, BYTES + N_BYTES * child
         if operand < 2:
@@ -183,13 +180,3 @@ def _joules(I: Any, X: Any, operand: Any, V: Any, row: Any) -> Any:
 def operations(X: Any, operand: Any, seconds: Any) -> Any:
     """Of the vector engine on what enters, in proportion to its seconds."""
     return seconds * X[ENTER_A_OPS + operand] / X[ENTER_A_S + operand] if seconds > 0.0 else 0.0
-
-
-@compiled(inner=True, borrowing=True)
-def least_copies(I: Any, F: Any, node: Any, depth: Any, child: Any, parent: Any) -> Any:
-    """Seen and held by reuse of this depth or deeper: at ragged edges that may count less."""
-    seen, held = copies_of(F, node, depth, child, parent, I[MERGING])
-    for d in range(depth + 1, child + 1):
-        s, h = copies_of(F, node, d, child, parent, I[MERGING])
-        seen, held = min(seen, s), min(held, h)
-    return seen, held

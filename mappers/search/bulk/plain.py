@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from kernels_ref.compiled import compiled
-from mappers.search.bulk.flows import least_overfetch
+from mappers.search.bulk.fitting import fits_fan_outs, held_width, holds_a_wave, steps_of
+from mappers.search.bulk.flows import least_copies, least_overfetch
 from mappers.search.bulk.joint import (
     BYTES,
     FILLED,
@@ -28,7 +27,6 @@ from mappers.search.bulk.joint import (
     SECONDS,
     WRITTEN,
     class_of,
-    least_copies,
     operations,
     rows_of,
 )
@@ -38,19 +36,14 @@ from mappers.search.bulk.plain_time import compose
 
 @compiled
 def held_widths(I: Any, X: Any, templates: Any, widths: Any) -> None:
-    """For each template, level and operand: bytes of an element as the level holds it, or 0."""
+    """For each template, level and operand: bytes of an element as the level holds it; 0 stays."""
     levels = I[LEVELS]
     for t in range(len(templates)):
-        for operand in range(3):
-            inmost = True
-            for i in range(levels - 1, 0, -1):
-                widths[t, 3 * i + operand] = 0.0
+        for i in range(1, levels):
+            for operand in range(3):
                 if templates[t, 4 * i + operand]:
-                    width = X[ENGINE_A + operand] if inmost else X[WIDTH_A + operand]
-                    if operand == 2:
-                        width = X[PARTIAL] if i >= I[FIRST] else X[WIDTH_O]
+                    width = held_width(I, X, templates[t], i, operand)
                     widths[t, 3 * i + operand] = width
-                    inmost = False
 
 
 @compiled(inner=True, borrowing=True)
@@ -61,27 +54,19 @@ def bound_of(
     lacks room."""
     am, an, ak = at[I[AT_M]], at[I[AT_N]], at[I[AT_K]]
     ab = at[I[AT_B]] if I[AT_B] >= 0 else -1
-    if _found_elsewhere(I, T, K, at) or not _fits_fan_outs(I, X, F, ab, am, an, ak):
+    if _found_elsewhere(I, T, K, at) or not fits_fan_outs(I, X, F, at):
         return 0
-    jobs = F[am, JOBS] * F[an, JOBS] * F[ak, JOBS]
-    most_jobs = -F[am, MINUS_JOBS] * F[an, MINUS_JOBS] * F[ak, MINUS_JOBS]
-    out_steps, k_steps = F[am, OUT_STEPS] * F[an, OUT_STEPS], F[ak, OUT_STEPS]
-    if ab >= 0:
-        jobs *= F[ab, JOBS]
-        most_jobs *= -F[ab, MINUS_JOBS]
-        out_steps *= F[ab, OUT_STEPS]
-    if I[DYNAMIC]:
-        out_steps *= np.ceil(jobs / I[CORES])
-    if I[WAVE] and not _holds_a_wave(I, X, F, ab, am, an, most_jobs):
+    steps = steps_of(I, X, F, at)
+    if not holds_a_wave(I, X, F, at, steps[1], False):
         return 0
-    if not _fits_memories(I, X, H, F, K, ab, am, an, ak, jobs, out):
+    if not _fits_memories(I, X, H, F, K, ab, am, an, ak, steps[0], out):
         return 0
     rows = _rows(I, X, T, F, K, V, C, at)
     if rows[0] < 0:
         return -1
     beyond = _add_rows(I, X, V, rows, out)
     _add_overfetch(I, X, F, K, at, rows, out)
-    compose(I, X, H, F, V, ab, am, an, ak, rows, (jobs, most_jobs, out_steps, k_steps), beyond, out)
+    compose(I, X, H, F, V, at, rows, steps, beyond, out)
     return 1
 
 
@@ -100,36 +85,6 @@ def _found_elsewhere(I: Any, T: Any, K: Any, at: Any) -> Any:
             if (inmost >> r) & 1 and (K[at[r], TRIPS] >> i) & 1:
                 return True
     return False
-
-
-@compiled(inner=True, borrowing=True)
-def _fits_fan_outs(I: Any, X: Any, F: Any, ab: Any, am: Any, an: Any, ak: Any) -> Any:
-    for i in range(1, I[LEVELS] + 1):
-        room = X[LEVEL + N_LEVEL * i + FAN_OUT]
-        if room > 1.0:
-            used = F[am, SPLIT + i] * F[an, SPLIT + i] * F[ak, SPLIT + i]
-            if ab >= 0:
-                used *= F[ab, SPLIT + i]
-            if used > room:
-                return False
-    if I[AXIS_LEVEL] > 0:
-        a = F[am, AXIS_A] * F[an, AXIS_A] * F[ak, AXIS_A]
-        b = F[am, AXIS_B] * F[an, AXIS_B] * F[ak, AXIS_B]
-        if ab >= 0:
-            a *= F[ab, AXIS_A]
-            b *= F[ab, AXIS_B]
-        return a <= I[AXIS_0] and b <= I[AXIS_1]
-    return True
-
-
-@compiled(inner=True, borrowing=True)
-def _holds_a_wave(I: Any, X: Any, F: Any, ab: Any, am: Any, an: Any, most_jobs: Any) -> Any:
-    i = I[FIRST] - 1
-    room = X[LEVEL + N_LEVEL * i + FAN_OUT]
-    steps = max(1.0, F[am, TILES + i] / room) * max(1.0, F[an, TILES + i] / room)
-    if ab >= 0:
-        steps *= max(1.0, F[ab, TILES + i] / room)
-    return steps <= max(1.0, np.floor(most_jobs / I[CORES]))
 
 
 @compiled(inner=True, borrowing=True)
@@ -231,7 +186,7 @@ def _add_overfetch(I: Any, X: Any, F: Any, K: Any, at: Any, rows: Any, out: Any)
             if extra > 0.0:
                 extra *= X[WIDTH_A + operand]
                 if operand < 2:
-                    seen, _ = least_copies(I, F, node, depth, child, parent)
+                    seen, _ = least_copies(I, F, node, depth, child, child, parent)
                     out[up] += extra * seen * X[BASE_A + operand]
                 else:
                     out[up + 2] += extra * X[OUTPUTS]

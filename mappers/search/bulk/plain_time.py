@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kernels_ref.compiled import compiled
+from mappers.search.bulk.cycles import beside_memories, engine_cycles
 from mappers.search.bulk.joint import (
     BYTES,
     END,
@@ -23,22 +24,16 @@ from mappers.search.bulk.layout import *
 
 @compiled(inner=True, borrowing=True)
 def compose(
-    I: Any, X: Any, H: Any, F: Any, V: Any, ab: Any, am: Any, an: Any, ak: Any, rows: Any,
-    steps: Any, beyond: Any, out: Any,
-) -> None:  # fmt: skip
-    """Latency and energy at least."""
+    I: Any, X: Any, H: Any, F: Any, V: Any, at: Any, rows: Any, steps: Any, beyond: Any, out: Any
+) -> None:
+    """Latency and energy at least; `beyond`: joules besides those of the bytes in `out`."""
+    am, an, ak = at[I[AT_M]], at[I[AT_N]], at[I[AT_K]]
+    ab = at[I[AT_B]] if I[AT_B] >= 0 else -1
     jobs, most_jobs, out_steps, k_steps = steps
     cores = min(most_jobs / out_steps, float(I[CORES]))
-    sums = _split_sums(I, X, F, ak) * X[OUTPUTS]
-    vector = (X[EPILOGUE_S] + sums * X[ADD_S] + X[CONVERSION_S] + out[3]) / cores
-    joules = X[MATRIX_J] + beyond
-    joules += (X[EPILOGUE_OPS] + sums + X[CONVERSION_OPS] + out[4]) * X[VECTOR_J]
-    fixed = X[FIXED_S]
-    if I[HAS_WORK] or sums > 0:
-        fixed += X[SYNC] * out_steps
-    if sums > 0:
-        fixed += X[SUMS_ACCESS]
-    matrix = _engine_cycles(I, X, F, ab, am, an, ak, out_steps) / X[CLOCK]
+    matrix = engine_cycles(I, X, F, at, False, out_steps) / X[CLOCK]
+    vector, joules, fixed = beside_memories(I, X, F, at, cores, out_steps, out)
+    joules += beyond
     most = matrix + vector if not I[OVERLAP] or I[ON_VECTOR] else max(matrix, vector)
     most = max(most, out_steps * k_steps * _load_latency(I, X, H, F, ab, am, an, ak))
     busy_most, late = 0.0, 1.0 - 1.0 / out_steps
@@ -82,37 +77,6 @@ def _seconds_per_byte(I: Any, X: Any, V: Any, rows: Any, i: Any, out: Any) -> An
     if written > 0.0:
         either = max(either, X[level + WRITE_S] / (1.0 + most_read / written))
     return either
-
-
-@compiled(inner=True, borrowing=True)
-def _split_sums(I: Any, X: Any, F: Any, ak: Any) -> Any:
-    """Additions per output that bring the sums of a split over k together."""
-    added = 0.0
-    for i in range(1, I[FIRST] + 1):
-        if not X[LEVEL + N_LEVEL * (i - 1) + REDUCTION]:
-            added += F[ak, SPLIT + i] - 1.0
-    return added
-
-
-@compiled(inner=True, borrowing=True)
-def _engine_cycles(
-    I: Any, X: Any, F: Any, ab: Any, am: Any, an: Any, ak: Any, out_steps: Any
-) -> Any:
-    """Cycles of the busiest engine at least."""
-    k = F[ak, CYCLES]
-    product = F[am, CYCLES] * F[an, CYCLES] * k
-    pipeline = X[PIPELINE] * F[am, SERVICE_STEPS] * F[an, SERVICE_STEPS] * k
-    over = F[am, INSTANCE_CYCLES] * F[an, INSTANCE_CYCLES] * F[ak, INSTANCE_CYCLES]
-    cycles = max(product, pipeline)
-    if ab >= 0:
-        cycles *= F[ab, ELEMENTS]
-        over *= F[ab, INSTANCE_CYCLES]
-    streamed = I[STREAMED]
-    node = am if streamed == ROLE_M else (an if streamed == ROLE_N else ak)
-    s = STEPS + 4 * (streamed - ROLE_M)
-    raw = X[s + 1] * np.ceil(F[node, EDGE] / X[s])
-    cycles += max(0.0, X[FILL] + raw - max(raw + X[s + 2], X[s + 3]))
-    return max(cycles * (out_steps if I[DYNAMIC] else 1.0), over / X[FAN_OUTS])
 
 
 @compiled(inner=True, borrowing=True)

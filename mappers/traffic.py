@@ -2,10 +2,10 @@
 
 Traffic by `mappers.reuse`; each level is charged with what its children read from and write to it
 and with what it is filled with. Partial sums that leave an instance travel at the accumulator's
-width, written every time and read back all but the first. Weights are stored in the order they are
-read; rows of activations shorter than a memory's granularity fetch whole granules. An operand the
-PE cannot take is converted by the vector engine each time it enters the level that feeds the
-engine; scales are multiplied in as `_scaling` says.
+width, written every time and read back unless they begin at zero. Weights are stored in the order
+they are read; rows of activations shorter than a memory's granularity fetch whole granules. An
+operand the PE cannot take is converted by the vector engine each time it enters the level that
+feeds the engine; scales are multiplied in as `_scaling` says.
 Not modeled: scales of the keys and values in attention; packing and unpacking of narrow words.
 """
 
@@ -110,11 +110,22 @@ def flow_between(
         add_traffic(traffic, down, operand, 0.0, held * width)
         return
     once = problem.outputs
-    written = once * width * extra + (seen - once) * partial
-    add_traffic(traffic, up, operand, (seen - once) * partial, written)
+    back = (seen - sums_begun(nest, ends[0])) * partial
+    add_traffic(traffic, up, operand, back, once * width * extra + (seen - once) * partial)
     shared = ends[1] < nest.path.first_core  # a core's own accumulators drain as they are
     drained = once * width + (held - once) * partial if shared else held * partial
-    add_traffic(traffic, down, operand, drained, (held - once) * partial)
+    add_traffic(traffic, down, operand, drained, back)
+
+
+def sums_begun(nest: Nest, level: int) -> int:
+    """Partial sums that the instances of a level that keeps outputs begin at zero. Each output is
+    begun once; where instances' sums are added up on the way, each of them begins its own."""
+    begun, parent = nest.problem.outputs, 0
+    for i in range(1, level + 1):
+        if "output" in nest.mapping.levels[i].keeps:
+            begun += moved_elements(nest, "output", i) - moved_elements(nest, "output", i, parent)
+            parent = i
+    return begun
 
 
 def _overfetch(operand: str, ends: tuple[int, int], problem: Contraction, nest: Nest) -> float:
@@ -138,9 +149,8 @@ def _into_engine(
     if operand == "output":
         written = problem.outputs * _blocks(nest, "k", form.sum_block)
         partial = problem.partial_bytes
-        add_traffic(
-            traffic, name, operand, (written - problem.outputs) * partial, written * partial
-        )
+        read = written - sums_begun(nest, source)
+        add_traffic(traffic, name, operand, read * partial, written * partial)
         return
     role, block = (
         ("n", form.activation_block) if operand == "activation" else ("m", form.weight_block)

@@ -10,10 +10,10 @@ in every term. When the stack is empty, the best found is the optimum; if the se
 the least bound on the stack says how far it can be off.
 
 First the tiles that are powers of two times the engine's block are searched, for an incumbent, with
-a look at every template; then all of them, less those whose rank alone would keep the engine busy
-for longer. What is looked at, and when, does not depend on the budget, which only cuts it short: a
-larger one never finds worse. Except where there are more chains than a budget has bounds: then it
-is spent on powers of two.
+a look at every template, and around each better mapping (`mappers.search.around`); then all of
+them, less those whose rank alone would keep the engine busy for longer. What is looked at, and
+when, does not depend on the budget, which only cuts it short: a larger one never finds worse.
+Except where there are more chains than a budget has bounds: then it is spent on powers of two.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from accel_models.path import Path
 from mappers.matmul import matmul_cost
 from mappers.problem import Contraction
+from mappers.search.around import Around
 from mappers.search.exhaustive import assemble
 from mappers.search.found import OBJECTIVES, Found, Limits
 from mappers.search.grow import Grown, TooManyChainsError, grow, most_cycles, trees_of
@@ -39,6 +40,8 @@ from mappers.search.space import Space, space_of
 CODES = ("latency", "energy", "edp")  # objectives that have bounds
 FEWEST, LOOK = 50, 400  # bounds for a first mapping of a template
 DIVES = (200, 200, 200, 2_000, 10_000)  # bounds between looks at the clock, in turns
+LONG_DIVES = tuple(10 * dive for dive in DIVES)
+AROUND = 2_000  # bounds for a set around the best mapping
 COARSE_BOUNDS, COARSE_GAP = 30_000, 0.01  # powers of two need no proof
 ENDLESS = 1 << 60
 
@@ -104,25 +107,25 @@ class _Search:
     def run(self) -> None:
         """Powers of two first, then everything."""
         self.bars[0] = max(COARSE_GAP, self.limits.gap)
-        coarse = self._opened(coarse=True)
+        coarse = self._stage(coarse=True)
         if coarse:
-            self._search(*coarse, coarse=True, most=COARSE_BOUNDS)
+            coarse.search(DIVES, COARSE_BOUNDS)
         self.bars[0] = self.limits.gap
-        if self._spent():
+        if self.spent():
             return
         try:
-            everything = self._opened(coarse=False)
+            everything = self._stage(coarse=False)
         except TooManyChainsError:
             if coarse:
-                self._search(*coarse, coarse=True, most=ENDLESS)
+                coarse.search(DIVES)
             return
         if everything is None:
             self.lower = np.inf
             return
         try:
-            self._search(*everything, coarse=False, most=ENDLESS)
+            everything.search(LONG_DIVES)
         finally:  # what is left open of all sets the lower bound
-            self.lower = max(self.lower, everything[0].least_bound())
+            self.lower = max(self.lower, everything.opened.least_bound())
 
     def found(self) -> Found | None:
         """What is known now."""
@@ -139,51 +142,22 @@ class _Search:
             mapping, cost, *counts, seconds, gap, self.bounds, interrupted=self.interrupted
         )
 
-    def _opened(self, coarse: bool) -> tuple[Opened, _Work] | None:
-        """All sets of powers of two or of all; None if a rank has no chain."""
+    def _stage(self, coarse: bool) -> _Stage | None:
+        """Powers of two or all; None if a rank has no chain."""
         grown = self._grown(coarse)
         if grown is None:
             return None
-        F, K, roots = trees_of(grown)
-        nodes = [2 * len(chains.tiles) - 1 for chains in grown]
-        joint = Joint(self.I, list(zip(roots[:-1].tolist(), nodes, strict=True)))
         self.total = len(self.templates) * prod(chains.total for chains in grown)
-        return Opened.roots(len(self.templates), roots), _Work(self, (F, K), joint, grown)
+        return _Stage(self, grown, coarse)
 
-    def _search(self, opened: Opened, work: _Work, coarse: bool, most: int) -> None:
-        """Looks at what is open until it is proven, the budget is spent or so many bounds are made;
-        more only until a mapping is found."""
-        begun = not opened.rooting
-        while opened.rooting:
-            work.on(opened, len(self.templates) + 1)
-        self.clock = self.clock or time.perf_counter()  # all is compiled by now
-        if coarse and not begun:
-            self._look_at_each(opened, work)
-        opened.sort()
-        steps = cycle(DIVES)
-        while opened.waiting and not self._spent() and not (self.chosen and opened.made >= most):
-            work.on(opened, self._within(next(steps) * (1 if coarse else 10)))
-            opened.sort()  # on from where the bound is least, not where the last one ended
-
-    def _look_at_each(self, opened: Opened, work: _Work) -> None:
-        """A first mapping of every template, before one of them takes all the time."""
-        parts = opened.apart()
-        each = max(FEWEST, min(LOOK, COARSE_BOUNDS // max(1, 2 * len(parts))))
-        for part in parts:
-            if self._spent():
-                break
-            work.on(part, self._within(each))
-        if parts:
-            opened.put_together(parts)
-
-    def _spent(self) -> bool:
+    def spent(self) -> bool:
         """Is there a mapping, and no more of the budget?"""
         clock = time.perf_counter() - (self.clock or self.started)
         late = self.limits.seconds is not None and clock > self.limits.seconds
         most = self.limits.evaluations
         return self.chosen is not None and (late or (most is not None and self.bounds >= most))
 
-    def _within(self, step: int) -> int:
+    def within(self, step: int) -> int:
         """So many bounds, or those that are left; a first mapping is looked for whatever it takes,
         in the same steps as with a larger budget."""
         most = self.limits.evaluations
@@ -216,32 +190,80 @@ class _Search:
         return found
 
 
-class _Work:
-    """The compiled part, on the trees of a stage."""
+class _Stage:
+    """A search of some chains: their trees, what is open of them, and the compiled part."""
 
-    def __init__(
-        self, search: _Search, trees: tuple[Any, Any], joint: Joint, grown: list[Grown]
-    ) -> None:
-        ranks = len(search.names)
-        self.search, self.joint, self.grown = search, joint, grown
-        self.problem = (search.I, search.X, search.templates, search.widths, *trees)
-        scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), search.out
-        self.best = (search.choice, search.keys, *scratch)
+    def __init__(self, of: _Search, grown: list[Grown], coarse: bool) -> None:
+        F, K, roots = trees_of(grown)
+        nodes = [2 * len(chains.tiles) - 1 for chains in grown]
+        self.of, self.grown, self.coarse = of, grown, coarse
+        self.joint = Joint(of.I, list(zip(roots[:-1].tolist(), nodes, strict=True)))
+        self.opened = Opened.roots(len(of.templates), roots)
+        self.around = Around(K, roots, grown, len(of.templates))
+        self.problem = (of.I, of.X, of.templates, of.widths, F, K)
+        ranks = len(of.names)
+        scratch = np.zeros(1 + ranks, dtype=np.int64), np.zeros((ranks, 2, 2)), of.out
+        self.best = (of.choice, of.keys, *scratch)
 
-    def on(self, opened: Opened, most: int) -> None:
+    def search(self, dives: tuple[int, ...], most: int = ENDLESS) -> None:
+        """Looks at what is open, in steps of so many bounds, until all is proven, the budget is
+        spent or `most` bounds are made; more only until a mapping is found."""
+        of, opened = self.of, self.opened
+        begun, steps = not opened.rooting, cycle(dives)
+        while opened.rooting:
+            self._on(opened, len(of.templates) + 1)
+        of.clock = of.clock or time.perf_counter()  # all is compiled by now
+        if self.coarse and not begun:
+            self._look_at_each()
+        self._look_around()
+        opened.sort()
+        while opened.waiting and not of.spent() and not (of.chosen and opened.made >= most):
+            before = of.keys[0]
+            self._on(opened, of.within(next(steps)))
+            if of.keys[0] < before:
+                self._look_around()
+            opened.sort()  # on from where the bound is least, not where the last step ended
+
+    def _look_at_each(self) -> None:
+        """A first mapping of every template, before one of them takes all the time."""
+        parts = self.opened.apart()
+        each = max(FEWEST, min(LOOK, COARSE_BOUNDS // max(1, 2 * len(parts))))
+        for part in parts:
+            if self.of.spent():
+                break
+            self._on(part, self.of.within(each))
+        if parts:
+            self.opened.put_together(parts)
+
+    def _look_around(self) -> None:
+        """At sets around the best mapping, until they have no better one."""
+        of, before = self.of, np.inf
+        while of.chosen and of.keys[0] < before:
+            before = float(of.keys[0])
+            template, tiles, splits = of.chosen
+            nodes = self.around.place(list(tiles.values()), list(splits.values()))
+            if nodes is None:
+                return
+            for entries in self.around.sets(template, nodes):
+                near = Opened(entries, np.zeros((len(entries), 2)), known=False)
+                while near.rooting and not of.spent():
+                    self._on(near, of.within(len(entries)))
+                if not of.spent():
+                    self._on(near, of.within(AROUND))
+
+    def _on(self, opened: Opened, most: int) -> None:
         """About as many bounds, unless nothing is left open before."""
         from mappers.search.bulk.branch import improve
 
-        search = self.search
-        stop = opened.made + most
+        of, stop = self.of, opened.made + most
         while opened.waiting and opened.made < stop:
             before = opened.made, opened.costed
-            search.choice[0] = -1
+            of.choice[0] = -1
             left = stop - opened.made
-            arrays = (*self.joint.arrays(), search.bars, left, *opened.arrays())
+            arrays = (*self.joint.arrays(), of.bars, left, *opened.arrays())
             try:
                 improve(*self.problem, *arrays, *self.best)
             finally:
-                search.bounds += opened.made - before[0]
-                search.evaluated += opened.costed - before[1]
-                search.take(self.grown)
+                of.bounds += opened.made - before[0]
+                of.evaluated += opened.costed - before[1]
+                of.take(self.grown)

@@ -43,7 +43,8 @@ def row_stationary_traffic(it: Layer, by: RowStationary, network: bool = True) -
     PE to buffer: an output gets sums of R filter rows and C / channels blocks of channels; those of
         the R PEs of a column, and `deep` of them, are added up on the way.
     Without a network that multicasts and adds, all of these are moved for each PE by itself.
-    PE: every MAC reads a weight, an input, a sum (the first is 0) and writes a sum.
+    PE: every MAC reads a weight, an input, a sum (which is 0 where a PE begins one) and writes a
+        sum; one that the buffer has goes on in one PE, what it is added to begins there.
     """
     outputs = it.g * it.b * it.m * it.p * it.q
     macs = outputs * it.c * it.r * it.s
@@ -58,6 +59,7 @@ def row_stationary_traffic(it: Layer, by: RowStationary, network: bool = True) -
     alone = 1 if network else by.rows
     if not network:
         buffer_words, sums = pe_words, pe_sums
+    taken_up = sums - outputs
     words: Traffic = {
         "dram": {
             "activation": (strip_words * again, 0),
@@ -70,7 +72,7 @@ def row_stationary_traffic(it: Layer, by: RowStationary, network: bool = True) -
         },
         "filter": {"weight": (macs, weights * it.b * strips * by.rows)},
         "ifmap": {"activation": (macs, pe_words)},
-        "psum": {"output": (pe_sums + macs - outputs, pe_sums - outputs + macs)},
+        "psum": {"output": (macs - (pe_sums - taken_up) + pe_sums, macs + taken_up)},
     }
     return in_bytes(words, {"activation": 2, "weight": 2, "output": 2})
 

@@ -34,7 +34,7 @@ def value(found: Found, objective: str) -> float:
 
 def chunks_of(bounds: int):
     """Searches that look at their budget after so many bounds."""
-    return mock.patch.object(best, "DIVES", (bounds,))
+    return mock.patch.multiple(best, DIVES=(bounds,), LONG_DIVES=(bounds,))
 
 
 @fewer

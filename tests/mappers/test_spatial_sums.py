@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from tiny import FP16, design_dict, engine, memory, parse
 
 from accel_models.path import memory_path
@@ -43,9 +42,6 @@ def test_the_buffer_takes_each_sum_once():
     assert sums()["buffer"] == (M * N * SUM, M * N * SUM)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every instance but one is charged for loading a sum that nothing loads"
-)
 def test_instances_begin_their_own_sums():
     """Each instance starts at zero, writes a sum a MAC, reads it again for all but the first, and
     hands it over once: nothing comes down, since the additions are on the way up."""

@@ -18,11 +18,12 @@ def traffic_of(
     """Adds an operand's bytes at every level to `out`: read, written, written by outputs, outputs'
     both; and what enters from the vector engine's side."""
     parent = operand - operand  # 0, and no literal: those are compiled apart
+    begun = X[OUTPUTS]
     for i in range(1, I[LEVELS]):
         if T[4 * i + operand]:
-            _between(I, X, T, F, K, at, operand, parent, i, exact, out)
+            begun = _between(I, X, T, F, K, at, operand, parent, i, begun, exact, out)
             parent = i
-    _into_engine(I, X, F, at, operand, parent, exact, out)
+    _into_engine(I, X, F, at, operand, parent, begun, exact, out)
     entered(I, X, T, F, K, at, operand, parent, exact, out)
 
 
@@ -43,9 +44,10 @@ def entered(
 @compiled(inner=True, borrowing=True)
 def _between(
     I: Any, X: Any, T: Any, F: Any, K: Any, at: Any, operand: Any, parent: Any, child: Any,
-    exact: Any, out: Any,
-) -> None:  # fmt: skip
-    """Bytes from parent to child; outputs go the other way, partial sums both."""
+    begun: Any, exact: Any, out: Any,
+) -> Any:  # fmt: skip
+    """Bytes from parent to child; outputs go the other way, partial sums both. The parent has begun
+    so many sums at zero; how many does the child, at most?"""
     up, down = 5 + 5 * parent, 5 + 5 * child
     seen, held = _moved(I, X, T, F, K, at, operand, child, parent, exact)
     width = X[WIDTH_A + operand]
@@ -53,19 +55,30 @@ def _between(
     if operand < 2:
         out[up] += seen * width * extra
         out[down + 1] += held * width
-        return
+        return begun
     once, partial = X[OUTPUTS], X[PARTIAL]
-    back, written = (seen - once) * partial, once * width * extra + (seen - once) * partial
+    back = max(0.0, seen - begun) * partial
+    written = once * width * extra + (seen - once) * partial
     out[up] += back
     out[up + 2] += written
     out[up + 3] += back + written
     drained = held * partial
     if child < I[FIRST]:
         drained = once * width + (held - once) * partial
-    again = (held - once) * partial
     out[down] += drained
-    out[down + 2] += again
-    out[down + 3] += drained + again
+    out[down + 2] += back
+    out[down + 3] += drained + back
+    return begun + held - seen if exact or not reduces(I, X, parent, child) else np.inf
+
+
+@compiled(inner=True, borrowing=True)
+def reduces(I: Any, X: Any, parent: Any, child: Any) -> Any:
+    """Are sums of a split added up on the way from child to parent?"""
+    levels = 0
+    for i in range(parent, child):
+        if X[LEVEL + N_LEVEL * i + REDUCTION]:
+            levels += 1
+    return levels > 0
 
 
 @compiled(inner=True, borrowing=True)
@@ -175,7 +188,7 @@ def copies_of(F: Any, node: Any, depth: Any, child: Any, parent: Any, merging: A
 
 @compiled(inner=True, borrowing=True)
 def _into_engine(
-    I: Any, X: Any, F: Any, at: Any, operand: Any, source: Any, exact: Any, out: Any
+    I: Any, X: Any, F: Any, at: Any, operand: Any, source: Any, begun: Any, exact: Any, out: Any
 ) -> None:
     """What the engine reads and writes at the innermost level that keeps the operand."""
     place = 5 + 5 * source
@@ -186,7 +199,7 @@ def _into_engine(
         out[place] += words * X[ENGINE_A + operand]
     else:
         written, partial = X[OUTPUTS] * blocks, X[PARTIAL]
-        read = written - X[OUTPUTS]
+        read = max(0.0, written - begun)
         out[place] += read * partial
         out[place + 2] += written * partial
         out[place + 3] += (read + written) * partial

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from kernels_ref.compiled import compiled
-from mappers.search.bulk.flows import least_copies
+from mappers.search.bulk.flows import copies_of, least_copies
 from mappers.search.bulk.layout import *
 
 CLASSES, FIRST_NODE, NODES, KEYS = range(4)  # of a row of C
@@ -102,6 +102,7 @@ def _of_chain(I: Any, X: Any, F: Any, node: Any, operand: Any, key: Any, V: Any,
         V[row, j] = 0.0
     parent, held = operand - operand, 0.0  # 0, and no literal: those are compiled apart
     width, partial, once = X[WIDTH_A + operand], X[PARTIAL], X[OUTPUTS]
+    begun = once
     for child in range(1, I[LEVELS]):
         depth = ((key >> (4 * child)) & 15) - 1
         if depth < 0:
@@ -113,25 +114,38 @@ def _of_chain(I: Any, X: Any, F: Any, node: Any, operand: Any, key: Any, V: Any,
             V[row, up + READ] += seen * width
             V[row, down + FILLED] += held * width
         else:
-            V[row, up + READ] += (seen - once) * partial
+            back = max(0.0, seen - begun) * partial
+            V[row, up + READ] += back
             V[row, up + WRITTEN] += once * width + (seen - once) * partial
             V[row, down + READ] += held * partial
             if child < I[FIRST]:
                 V[row, down + READ] += once * (width - partial)
-            V[row, down + WRITTEN] += (held - once) * partial
+            V[row, down + WRITTEN] += back
+            begun += _most_begun(I, F, node, depth, child, parent) * once
         parent = child
-    _of_engine(I, X, F, node, operand, parent, held, V, row)
+    _of_engine(I, X, F, node, operand, parent, held, begun, V, row)
     V[row, JOULES] = _joules(I, X, operand, V, row)
 
 
 @compiled(inner=True, borrowing=True)
+def _most_begun(I: Any, F: Any, node: Any, depth: Any, child: Any, parent: Any) -> Any:
+    """Sums of an output at most that the child begins, beyond those that the parent does."""
+    most = 0.0
+    for d in range(depth, child + 1):
+        seen, held = copies_of(F, node, d, child, parent, I[MERGING])
+        most = max(most, held - seen)
+    return most
+
+
+@compiled(inner=True, borrowing=True)
 def _of_engine(
-    I: Any, X: Any, F: Any, node: Any, operand: Any, source: Any, held: Any, V: Any, row: Any
-) -> None:
+    I: Any, X: Any, F: Any, node: Any, operand: Any, source: Any, held: Any, begun: Any, V: Any,
+    row: Any,
+) -> None:  # fmt: skip
     """What the engine and the vector engine take of it."""
     place, partial, blocks = BYTES + N_BYTES * source, X[PARTIAL], F[node, BLOCKS]
     if operand == 2:
-        V[row, place + READ] += (blocks - 1.0) * X[OUTPUTS] * partial
+        V[row, place + READ] += max(0.0, blocks * X[OUTPUTS] - begun) * partial
         V[row, place + WRITTEN] += blocks * X[OUTPUTS] * partial
         return
     role = I[RANK + N_RANK * I[LACKS_A + operand] + ROLE]

@@ -22,7 +22,6 @@ from mappers.plan import Plan
 from mappers.search.found import OBJECTIVES
 from mappers.streaming import Stream, stream_cost
 from workloads.ops import Attention
-from workloads.ops.attention import softmax_ops
 
 Option = tuple[Cost, str, Any]  # cost, tile for a person, mapping for JSON
 IN_MEMORY = "mask in memory"
@@ -121,7 +120,7 @@ def _three_steps(op: Attention, path: Path, flash: Flash, context: Context) -> O
     """Scores to memory, softmax over them, times the values. The whole square is computed."""
     heads, rows = op.batch * op.kv_heads, op.group * op.q_len
     scores = heads * rows * op.kv_len
-    work = softmax_ops(scores, op.softcap)
+    work = op.score_ops(scores)
     work["mul"] += scores
     for cls, n in path.vector.reduction_ops(heads * rows).items():
         work[cls] = work.get(cls, 0) + n

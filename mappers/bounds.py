@@ -90,6 +90,9 @@ def _compulsory(
     read, written = (
         float(sum(context.size(t) for t in names if t not in stays)) for names in (inputs, made)
     )
+    for op in group.anchors:
+        if (window := getattr(op, "window", None)) and op.inputs[0] not in stays:
+            read -= (1 - window.taken()) * context.size(op.inputs[0])
     stored = [t for op in group.anchors for t in op.inputs[1:2] if t in inputs]
     return read, written, float(sum(context.size(t) for t in stored))
 

@@ -1,4 +1,5 @@
-"""The contractions of a graph's ops: an einsum is one; attention has two, its QK and PV.
+"""The contractions of a graph's ops: an einsum is one, attention has two, its QK and PV; of a layer
+of experts it is that of its largest load.
 
 A name is the op's (`q_proj`), or `attention.qk` and `attention.pv`. Not here: what is fused into an
 op, and the softmax between the two of attention.
@@ -13,7 +14,7 @@ from accel_models.reader import DesignError
 from kernels_ref.formats import Format, get_format
 from mappers.problem import Contraction
 from workloads.graph import Graph, GraphError, Tensor
-from workloads.ops import Attention, Einsum
+from workloads.ops import Attention, Einsum, Experts
 
 PARTS = ("qk", "pv")
 
@@ -27,7 +28,7 @@ def contraction_names(graph: Graph) -> list[str]:
     """Everything in the graph that `contraction` takes."""
     names: list[str] = []
     for node in graph:
-        if isinstance(node.op, Einsum):
+        if isinstance(node.op, (Einsum, Experts)):
             names.append(node.op.name)
         elif isinstance(node.op, Attention):
             names += [f"{node.op.name}.{part}" for part in PARTS]
@@ -45,6 +46,8 @@ def contraction(
     activation, weight, _ = operand_tensors(graph, name)
     path, pair = datapath_on(path, weight.format, activation.format, vector_macs)
     op = _op(graph, name)
+    if isinstance(op, Experts):
+        op = max(op.parts(), key=lambda part: part.macs)
     if isinstance(op, Einsum):
         return of_einsum(op, graph, pair), path
     return of_attention(op, graph, pair, name.rpartition(".")[2]), path
@@ -54,19 +57,19 @@ def operand_tensors(graph: Graph, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """Activation, weight and output of the contraction of this name. Raises GraphError."""
     op = _op(graph, name)
     inputs, out = [graph.tensors[t] for t in op.inputs], graph.tensors[op.output]
-    if isinstance(op, Einsum):
+    if isinstance(op, (Einsum, Experts)):
         return inputs[0], inputs[1], out
     q, k, v = inputs
     return (q, k, out) if name.endswith(".qk") else (out, v, out)
 
 
-def _op(graph: Graph, name: str) -> Einsum | Attention:
+def _op(graph: Graph, name: str) -> Einsum | Experts | Attention:
     known = contraction_names(graph)
     if name not in known:
         raise GraphError(_unknown(graph, name, known))
     whole, _, part = name.rpartition(".")
     op = graph.node(whole if part in PARTS else name).op
-    assert isinstance(op, (Einsum, Attention))
+    assert isinstance(op, (Einsum, Experts, Attention))
     return op
 
 

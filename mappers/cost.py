@@ -141,17 +141,17 @@ def in_sequence(costs: list[Cost]) -> Cost:
         sum(cost.latency_s for cost in costs),
         sum(cost.energy_j for cost in costs),
         Work(
-            _added([w.busy for w in works]),
-            _added([w.head for w in works]),
-            _added([w.tail for w in works]),
-            _added([w.joules for w in works]),
+            added([w.busy for w in works]),
+            added([w.head for w in works]),
+            added([w.tail for w in works]),
+            added([w.joules for w in works]),
             traffic,
-            _added([w.serial for w in works]),
+            added([w.serial for w in works]),
             sum(w.sync_s for w in works),
             sum(w.launches for w in works),
         ),
-        _added([cost.exposed for cost in costs]),
-        _added([cost.joules for cost in costs]),
+        added([cost.exposed for cost in costs]),
+        added([cost.joules for cost in costs]),
         tuple(costs),
     )
 
@@ -171,7 +171,7 @@ def _rest(work: Work) -> dict[str, float]:
 def exposed_by_resource(cost: Cost) -> dict[str, float]:
     """Scalar latency split by resource: which resource each exposed part waits for."""
     if cost.stages:
-        return _added([exposed_by_resource(stage) for stage in cost.stages])
+        return added([exposed_by_resource(stage) for stage in cost.stages])
     work = cost.work
     found = {name: float(cost.exposed[name]) for name in FIXED}
     phases = ((work.head, "prologue"), (work.tail, "epilogue"), (_rest(work), "body"))
@@ -179,13 +179,13 @@ def exposed_by_resource(cost: Cost) -> dict[str, float]:
         if parts:
             name = max(parts, key=lambda n: float(parts[n]))
             found[name] = found.get(name, 0.0) + float(cost.exposed[phase])
-    return _added([found, {name: float(s) for name, s in work.serial.items()}])
+    return added([found, {name: float(s) for name, s in work.serial.items()}])
 
 
 def saved_without(cost: Cost) -> dict[str, float]:
     """Per resource, how much shorter the op would be if that resource took no time."""
     if cost.stages:
-        return _added([saved_without(stage) for stage in cost.stages])
+        return added([saved_without(stage) for stage in cost.stages])
     work, saved = cost.work, {name: float(cost.exposed[name]) for name in FIXED}
     parts = (work.head, work.tail, _rest(work))
     for name in work.busy:
@@ -195,7 +195,8 @@ def saved_without(cost: Cost) -> dict[str, float]:
     return saved
 
 
-def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+def added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums by name."""
     total: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():

@@ -17,6 +17,7 @@ from mappers.contractions import per_element
 from mappers.fused_matmul import plan_matmul
 from mappers.fused_pair import plan_pair
 from mappers.fused_rows import plan_rows, row_count
+from mappers.grouped import plan_experts
 from mappers.groups import Group
 from mappers.plan import Plan
 from mappers.streaming import Stream, stream_cost
@@ -66,6 +67,7 @@ def _plan_collective(group: Group, context: Context) -> Plan:
 
 COST_RULES: dict[str, Rule] = {
     "einsum": plan_matmul,
+    "experts": plan_experts,
     "attention": plan_attention,
     "vector": plan_rows,
     "gather": plan_gather,

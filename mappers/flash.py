@@ -34,7 +34,7 @@ from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.flash_problem import Flash, FlashTile, exchange, home
 from mappers.flash_traffic import Steps, flash_traffic
 from mappers.traffic import operand_sums
-from workloads.ops.attention import Attention, softmax_ops
+from workloads.ops import Attention
 
 MAX_KEY_TILE = 1024
 MAX_BLOCK = 4096
@@ -191,7 +191,7 @@ def _vector_work(flash: Flash, tile: FlashTile, steps: Steps) -> dict[str, float
     """Softmax of every score tile, the mask, rescaling of the running output, conversions,
     combination."""
     op = flash.op
-    work = softmax_ops(steps.total * tile.tm * tile.ts, op.softcap)
+    work = op.score_ops(steps.total * tile.tm * tile.ts)
     work["compare" if flash.mask == "index" else "add"] += steps.cut * tile.tm * tile.ts
     work["mul"] += steps.blocks * tile.tm * op.v_head_dim
     work["exp"] += steps.blocks * tile.tm

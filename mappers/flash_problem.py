@@ -32,8 +32,9 @@ class Flash:
 
     @property
     def kv_row_bytes(self) -> float:
-        """A key and its value, of one head."""
-        return self.op.head_dim * self.k_bytes + self.op.v_head_dim * self.v_bytes
+        """A key and its value, of one head; of a latent one the value is part of the key."""
+        value = 0.0 if self.op.latent else self.op.v_head_dim * self.v_bytes
+        return self.op.head_dim * self.k_bytes + value
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,9 @@ from mappers.reuse import Nest
 from mappers.staying import Flow, Shares, floor, kept_on_chip, operand_flow
 from mappers.streaming import Stream, stream_cost
 from mappers.traffic import entered
+from mappers.windows import once, read_once, unique_share
 from workloads.graph import Op
-from workloads.ops import Vector
+from workloads.ops import Einsum, Vector
 
 STATISTIC_BYTES = 4.0  # of a row and function
 
@@ -57,6 +58,7 @@ class Costed:
     mapping: Mapping
     cost: Cost
     described: tuple[str, Any]  # for a person, for JSON
+    unique: float = 1.0  # of a convolution's taps
     flows: dict[tuple[str, str], Flow] = field(default_factory=dict)
 
     @cached_property
@@ -69,6 +71,8 @@ class Costed:
         if (operand, inward) not in self.flows:
             path = self.matmul.path
             found = operand_flow(operand, self.problem, self.mapping, path, inward)
+            if operand == "activation":
+                found = once(found, self.mapping, path, self.unique)
             self.flows[operand, inward] = found
         return self.flows[operand, inward]
 
@@ -104,7 +108,12 @@ def _costed(group: Group, context: Context) -> Costed:
         mapping = searched(problem, path, context, name)
     problem = with_work(matmul, problem, mapping)
     described = describe_tile(mapping, path.first_core), mapping.describe()
-    return Costed(matmul, problem, mapping, matmul_cost(problem, mapping, path), described)
+    op = group.anchors[0]
+    assert isinstance(op, Einsum)
+    unique = unique_share(op, context.graph.tensors[op.inputs[0]].elements)
+    cost = matmul_cost(problem, mapping, path)
+    cost = read_once(cost, problem, mapping, path, unique)
+    return Costed(matmul, problem, mapping, cost, described, unique)
 
 
 def pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:

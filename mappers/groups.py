@@ -12,7 +12,8 @@ that no path leaves and enters again. Its forms:
     pair      a group of form matmul without prologue, whose one result feeds a further
               multiplication and nothing else, and that one with its epilogue
 
-What makes an activation in a prologue is read by nobody else; weights are never made in a group.
+What makes an activation in a prologue is read by nobody else; weights are never made in a group. A
+convolution has neither prologue nor pair.
 Attention and gathers run alone. Tensors that only ops of the group read are not stored.
 Not considered: groups across layers, groups of more than MOST_OPS ops, some of several
 multiplications that could be merged, one kernel for independent functions.
@@ -184,7 +185,7 @@ def _matmul(wiring: Wiring, mask: int, anchors: int) -> Group | None:
     for i in positions(anchors):
         above |= wiring.ancestors[i] & mask
         below |= wiring.descendants[i] & mask
-    if mask & ~(anchors | above | below):
+    if mask & ~(anchors | above | below) or (above and _slides(wiring, anchors)):
         return None
     source = wiring.ops[first].inputs[0]
     for i in positions(anchors):
@@ -200,11 +201,19 @@ def _matmul(wiring: Wiring, mask: int, anchors: int) -> Group | None:
     return _built(wiring, mask, "matmul", above, anchors)
 
 
+def _slides(wiring: Wiring, anchors: int) -> bool:
+    """Is one of them a convolution? What it gathers is not made as it enters the cores."""
+    ops = (wiring.ops[i] for i in positions(anchors))
+    return any(getattr(op, "window", None) is not None for op in ops)
+
+
 def _pair(wiring: Wiring, mask: int, anchors: int, last: int) -> Group | None:
     if last.bit_count() > 1:
         return None
     (end,) = positions(last)
     after = last | wiring.descendants[end] & mask
+    if _slides(wiring, anchors):
+        return None
     first, second = group_of(wiring, mask & ~after), group_of(wiring, after)
     if first is None or second is None or first.form != "matmul" or second.form != "matmul":
         return None

@@ -133,7 +133,7 @@ def takes_some(graph: Graph, path: Path) -> bool:
     can do none, the formats are the wrong ones for the design and the user should hear so.
     """
     for node in graph:
-        if node.op.kind == "einsum":
+        if node.op.kind in ("einsum", "experts"):
             a, b = (graph.tensors[t].format for t in node.op.inputs[:2])
             if takes(path.engine.pe, b, a):
                 return True

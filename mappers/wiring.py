@@ -55,7 +55,8 @@ class Wiring:
             return None
         sizes = op.roles()  # type: ignore[attr-defined]
         shape = (sizes["b"], sizes["m"], sizes["k"])
-        return op.inputs[0], shape, weight.format, weight.kind, self.counts[i]
+        window = getattr(op, "window", None)
+        return op.inputs[0], shape, window, weight.format, weight.kind, self.counts[i]
 
 
 def positions(mask: int) -> Iterator[int]:

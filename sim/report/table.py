@@ -15,6 +15,7 @@ from sim.run import OpRun, Run, Trust
 
 GROUPS = {
     "einsum": "matrix multiplications",
+    "experts": "layers of experts",
     "attention": "attention",
     "vector": "vector functions",
     "gather": "gathers",

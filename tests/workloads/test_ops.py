@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.graph import VECTOR_CLASSES
-from workloads.ops import OPS, Attention, Collective, Einsum, Gather, Move, Vector
+from workloads.graph import VECTOR_CLASSES, GraphError
+from workloads.ops import OPS, Attention, Collective, Einsum, Experts, Gather, Move, Vector, Window
+from workloads.ops.experts import balanced
 from workloads.ops.vector import FUNCTIONS
 
 ATTENTION = Attention(
@@ -18,6 +19,7 @@ ATTENTION = Attention(
 
 EXAMPLES = {
     "einsum": Einsum("proj", ("x", "w", "b"), "y", {"m": 7, "n": 65, "k": 3}, "mk,nk->mn"),
+    "experts": Experts("experts.up", ("x", "w"), "y", ((2, 3), (5, 1)), 65, 7),
     "attention": ATTENTION,
     "vector": Vector("norm", ("x", "w"), "y", "rmsnorm", 7, 65),
     "gather": Gather("embed", ("table",), "y", 7, 65),
@@ -125,3 +127,51 @@ def test_a_bias_is_one_add_per_output():
 def test_a_rank_of_one_operand_only_is_refused():
     with pytest.raises(ValueError, match="rank 'j' of 'mkj,nk->mn' is in one operand only"):
         Einsum("e", ("a", "b"), "c", {"m": 1, "n": 1, "k": 1, "j": 2}, "mkj,nk->mn").roles()
+
+
+@given(st.integers(1, 2000), st.integers(1, 300))
+def test_balanced_loads_hold_every_row_and_differ_by_one(rows: int, experts: int):
+    loads = balanced(rows, experts)
+    assert sum(count * size for count, size in loads) == rows
+    assert sum(count for count, _ in loads) == min(rows, experts)
+    sizes = [size for _, size in loads]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_experts_are_multiplications_of_their_loads():
+    op = EXAMPLES["experts"]
+    assert (op.rows, op.active) == (11, 7)
+    assert op.macs == 11 * 65 * 7 == sum(part.macs for part in op.parts())
+    assert [part.roles() for part in op.parts()] == [
+        {"b": 2, "m": 3, "n": 65, "k": 7},
+        {"b": 5, "m": 1, "n": 65, "k": 7},
+    ]
+
+
+@pytest.mark.parametrize("loads", [(), ((0, 3),), ((3, 0),)])
+def test_loads_are_pairs_of_positive_numbers(loads):
+    with pytest.raises(GraphError, match="loads"):
+        Experts("up", ("x", "w"), "y", loads, 65, 7)
+
+
+def test_a_score_with_a_bias_is_one_addition_more():
+    biased = replace(ATTENTION, bias=True)
+    pairs = 2 * 8 * ATTENTION.visible_pairs
+    assert biased.vector_ops == {
+        **ATTENTION.vector_ops,
+        "add": ATTENTION.vector_ops["add"] + pairs,
+    }
+
+
+def test_taps_multiply_the_work_of_an_element():
+    pool = Vector("pool", ("x",), "y", "max_pool", 5, 8, taps=9)
+    assert pool.vector_ops == {"compare": 5 * 8 * 9}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "taken"),
+    [(1, 2, 1, 0.25), (3, 2, 1, 1.0), (2, 4, 1, 0.25), (2, 4, 3, 1.0)],
+)
+def test_windows_with_gaps_leave_positions_out(kernel, stride, dilation, taken):
+    two = (kernel,) * 2, (stride,) * 2, (dilation,) * 2
+    assert Window(3, (64, 64), *two).taken() == taken

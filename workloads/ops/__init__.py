@@ -3,12 +3,14 @@
 
 from workloads.ops.attention import Attention
 from workloads.ops.collective import Collective
-from workloads.ops.einsum import Einsum
+from workloads.ops.einsum import Einsum, Window
+from workloads.ops.experts import Experts
 from workloads.ops.memory import Gather, Move
 from workloads.ops.vector import Vector
 
 OPS: dict[str, type] = {
     "einsum": Einsum,
+    "experts": Experts,
     "attention": Attention,
     "vector": Vector,
     "gather": Gather,
@@ -16,4 +18,14 @@ OPS: dict[str, type] = {
     "collective": Collective,
 }
 
-__all__ = ["OPS", "Attention", "Collective", "Einsum", "Gather", "Move", "Vector"]
+__all__ = [
+    "OPS",
+    "Attention",
+    "Collective",
+    "Einsum",
+    "Experts",
+    "Gather",
+    "Move",
+    "Vector",
+    "Window",
+]

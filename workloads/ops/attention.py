@@ -29,6 +29,8 @@ class Attention:
     causal: bool = True
     window: int | None = None  # a query sees at most this many keys, itself included
     softcap: bool = False  # logits through cap * tanh(x / cap), as Gemma 2
+    bias: bool = False  # added to every score, from a table that stays on chip, as T5
+    latent: bool = False  # a value is the first elements of its key: stored and read once
     kind: str = "attention"
 
     @property
@@ -58,21 +60,23 @@ class Attention:
 
     @property
     def vector_ops(self) -> Mapping[str, float]:
-        return softmax_ops(self.batch * self.q_heads * self.visible_pairs, self.softcap)
+        return self.score_ops(self.batch * self.q_heads * self.visible_pairs)
 
+    def score_ops(self, scores: float) -> dict[str, float]:
+        """Vector work on so many scores: scale, running maximum, subtract, exp, sum, convert.
 
-def softmax_ops(elements: float, softcap: bool = False) -> dict[str, float]:
-    """Vector work per score: scale, running maximum, subtract, exp, sum, convert.
-
-    A softcap's tanh is an exp, a reciprocal and three multiply-adds more.
-    """
-    work = {
-        "mul": elements,
-        "compare": elements,
-        "add": 2 * elements,
-        "exp": elements,
-        "convert": elements,
-    }
-    if softcap:
-        work |= {"exp": 2 * elements, "rsqrt": elements, "mul": 3 * elements, "add": 3 * elements}
-    return work
+        A softcap's tanh is an exp, a reciprocal and three multiply-adds more.
+        """
+        work = {
+            "mul": scores,
+            "compare": scores,
+            "add": (3 if self.bias else 2) * scores,
+            "exp": scores,
+            "convert": scores,
+        }
+        if self.softcap:
+            work["mul"] += 2 * scores
+            work["exp"] += scores
+            work["add"] += scores
+            work["rsqrt"] = scores
+        return work

@@ -2,7 +2,11 @@
 
 A rank's role follows from where it occurs: in all three operands it is a batch, in A and C an m, in
 B and C an n, in A and B it is reduced. MACs = product of all ranks.
-Not modeled here: sparse operands; more than two inputs; ranks that appear as sums (convolution).
+
+A convolution is the product that implicit GEMM computes: m runs over output positions, k over taps
+and the channels of a group, b over groups. Its `window` says how positions and taps meet, and so
+that A as it lies in memory is smaller than m by k: taps of neighbors overlap.
+Not modeled here: sparse operands; more than two inputs; transposed convolution.
 """
 
 from __future__ import annotations
@@ -11,7 +15,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from workloads.graph import GraphError
+
 ROLES = ("b", "m", "n", "k")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a convolution slides: sizes along each spatial axis, outermost first. `channels` and
+    `size` are of the whole input, padding left out; padded taps are counted as MACs."""
+
+    channels: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def taken(self) -> float:
+        """Share of the input's positions that some output reads."""
+        shares = (
+            1.0 if dilation * (kernel - 1) + 1 >= stride else min(1.0, kernel / stride)
+            for kernel, stride, dilation in zip(
+                self.kernel, self.stride, self.dilation, strict=True
+            )
+        )
+        return prod(shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +51,7 @@ class Einsum:
     output: str
     ranks: Mapping[str, int]
     spec: str
+    window: Window | None = None
     kind: str = "einsum"
 
     @property
@@ -43,7 +72,7 @@ class Einsum:
     def roles(self) -> dict[str, int]:
         """Sizes by role (b, m, n, k), several ranks of one role multiplied; 1 where there is none.
 
-        Raises ValueError if a rank occurs in only one operand.
+        Raises GraphError if a rank occurs in only one operand.
         """
         a, b, c = (set(ranks) for ranks in self.operand_ranks())
         sizes = dict.fromkeys(ROLES, 1)
@@ -56,7 +85,7 @@ class Einsum:
                 (True, True, False): "k",
             }.get(present)
             if role is None:
-                raise ValueError(
+                raise GraphError(
                     f"{self.name}: rank '{rank}' of '{self.spec}' is in one operand only"
                 )
             sizes[role] *= size

@@ -24,6 +24,7 @@ class Function:
 
 
 _SIGMOID = {"exp": 1, "add": 1, "rsqrt": 1}
+_GELU = {"mul": 6, "exp": 1, "add": 3, "rsqrt": 1}
 
 FUNCTIONS: dict[str, Function] = {
     # mean of squares: mul, add; then x * r * weight
@@ -37,8 +38,37 @@ FUNCTIONS: dict[str, Function] = {
     "silu_mul": Function({"mul": 2, **_SIGMOID}, {}, False),
     # 0.5 x (1 + tanh(c (x + a x^3))), tanh by a sigmoid; then * up
     "gelu_mul": Function({"mul": 7, "exp": 1, "add": 3, "rsqrt": 1}, {}, False),
-    "gelu": Function({"mul": 6, "exp": 1, "add": 3, "rsqrt": 1}, {}, False),
+    "gelu": Function(_GELU, {}, False),
+    "quick_gelu": Function({"mul": 2, **_SIGMOID}, {}, False),  # x * sigmoid(1.702 x)
+    "silu": Function({"mul": 1, **_SIGMOID}, {}, False),
+    "sigmoid": Function(_SIGMOID, {}, False),
+    "tanh": Function({"mul": 2, "exp": 1, "add": 2, "rsqrt": 1}, {}, False),
+    "softplus": Function({"exp": 2, "add": 1}, {}, False),  # log(1 + exp(x)), log as exp
+    "exp": Function({"exp": 1}, {}, False),
     "relu": Function({"compare": 1}, {}, False),
+    "relu6": Function({"compare": 2}, {}, False),
+    "squared_relu": Function({"compare": 1, "mul": 1}, {}, False),
+    "squared_relu_mul": Function({"compare": 1, "mul": 2}, {}, False),
+    "hardsigmoid": Function({"mul": 1, "add": 1, "compare": 2}, {}, False),
+    "hardswish": Function({"mul": 2, "add": 1, "compare": 2}, {}, False),
+    # a * x + b for each channel: a batch norm whose statistics are known
+    "scale_shift": Function({"mul": 1, "add": 1}, {}, False),
+    # subtract the maximum, exp, divide by the sum
+    "softmax": Function({"compare": 1, "add": 2, "exp": 1, "mul": 1}, {"rsqrt": 1}, True),
+    # one pass over the row for each that is picked (`taps`)
+    "top_k": Function({"compare": 1}, {}, True),
+    "l2norm": Function({"mul": 2, "add": 1}, {"rsqrt": 1}, True),
+    # for each tap of the window (`taps`)
+    "max_pool": Function({"compare": 1}, {}, False),
+    "avg_pool": Function({"add": 1}, {"mul": 1}, False),
+    # four neighbors, each times a weight
+    "bilinear": Function({"mul": 4, "add": 3, "shuffle": 4}, {}, False),
+    # for each element of the state (`taps` to a channel): h = exp(dt a) h + (dt x) b; y += h c
+    # (Gu and Dao, Mamba, arXiv 2312.00752, eq. 2 and 4)
+    "selective_scan": Function({"mul": 4, "exp": 1, "add": 2}, {}, False),
+    # for each element of the state: y += r (s + u k v); s = w s + k v (Peng et al., Eagle and
+    # Finch, arXiv 2404.05892, eq. 19)
+    "wkv": Function({"mul": 4, "add": 3}, {}, False),
     # cap * tanh(x / cap)
     "softcap": Function({"mul": 2, "exp": 1, "add": 2, "rsqrt": 1}, {}, False),
     # to 8 bits or fewer with a scale per row: largest magnitude, then x / scale rounded
@@ -48,7 +78,10 @@ FUNCTIONS: dict[str, Function] = {
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """`function` over `rows` rows of `width` output elements; inputs stream through once."""
+    """`function` over `rows` rows of `width` output elements; inputs stream through once.
+
+    `taps`: how often the function's work per element is done for each of them.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -56,6 +89,7 @@ class Vector:
     function: str
     rows: int
     width: int
+    taps: int = 1
     kind: str = "vector"
 
     @property
@@ -70,7 +104,7 @@ class Vector:
     @property
     def vector_ops(self) -> Mapping[str, int]:
         function = FUNCTIONS[self.function]
-        elements = self.rows * self.width
+        elements = self.rows * self.width * self.taps
         work = {cls: n * elements for cls, n in function.element.items()}
         for cls, n in function.row.items():
             work[cls] = work.get(cls, 0) + n * self.rows

@@ -67,7 +67,7 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -
 
 def _is_projection(graph: Graph, op: Op) -> bool:
     """A matrix of parameters inside a layer; a table that doubles as lm_head is not."""
-    if op.kind != "einsum" or op.name in KEPT_AT_16_BITS:
+    if op.kind not in ("einsum", "experts") or op.name in KEPT_AT_16_BITS:
         return False
     stored = graph.tensors[op.inputs[1]]
     return stored.kind == "weight" and len(stored.shape) >= 2

@@ -1,0 +1,62 @@
+"""Layers of experts: one kernel whose jobs are the experts' multiplications.
+
+Each load is a batched multiplication with a mapping of its own; their jobs share the machine, so
+what each resource is busy with adds up, and the launch is one.
+Not modeled: jobs of different loads beside each other in a wave.
+"""
+
+from __future__ import annotations
+
+from mappers.context import Context, datapath_of, searched
+from mappers.contractions import of_einsum
+from mappers.cost import Traffic, Work, add_traffic, added, compose
+from mappers.fused_matmul import pair_facts
+from mappers.groups import Group
+from mappers.mapping import describe_tile
+from mappers.matmul import matmul_cost
+from mappers.plan import Plan
+from workloads.ops import Experts
+
+
+def plan_experts(group: Group, context: Context) -> Plan:
+    """The searched mappings of all loads. Raises DesignError if the cores cannot do it."""
+    op, graph = group.ops[0], context.graph
+    assert isinstance(op, Experts)
+    a, b = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
+    path, pair = datapath_of(context, b.format, a.format)
+    works, tiles, mappings = [], [], []
+    for part in op.parts():
+        problem = of_einsum(part, graph, pair)
+        mapping = searched(problem, path, context, op.name)
+        works.append(matmul_cost(problem, mapping, path).work)
+        tiles.append(f"{part.ranks['e']}x {describe_tile(mapping, path.first_core)}")
+        mappings.append({"experts": part.ranks["e"], "levels": mapping.describe()})
+    return Plan(
+        path,
+        compose(_together(works), path),
+        ", ".join(tiles),
+        mappings,
+        path.peak_macs_per_s(pair),
+        op.macs,
+        f"{op.active} active",
+        rests_on={"matrix": pair_facts(path, pair)},
+    )
+
+
+def _together(works: list[Work]) -> Work:
+    """One kernel: the first load's first loads, the last one's last stores."""
+    traffic: Traffic = {}
+    for work in works:
+        for level, operands in work.traffic.items():
+            for operand, (read, written) in operands.items():
+                add_traffic(traffic, level, operand, read, written)
+    return Work(
+        added([w.busy for w in works]),
+        works[0].head,
+        works[-1].tail,
+        added([w.joules for w in works]),
+        traffic,
+        added([w.serial for w in works]),
+        sum(w.sync_s for w in works),
+        max(w.launches for w in works),
+    )

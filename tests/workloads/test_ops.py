@@ -125,7 +125,7 @@ def test_a_bias_is_one_add_per_output():
 
 
 def test_a_rank_of_one_operand_only_is_refused():
-    with pytest.raises(ValueError, match="rank 'j' of 'mkj,nk->mn' is in one operand only"):
+    with pytest.raises(GraphError, match="rank 'j' of 'mkj,nk->mn' is in one operand only"):
         Einsum("e", ("a", "b"), "c", {"m": 1, "n": 1, "k": 1, "j": 2}, "mkj,nk->mn").roles()
 
 

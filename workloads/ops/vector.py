@@ -58,9 +58,11 @@ FUNCTIONS: dict[str, Function] = {
     # one pass over the row for each that is picked (`taps`)
     "top_k": Function({"compare": 1}, {}, True),
     "l2norm": Function({"mul": 2, "add": 1}, {"rsqrt": 1}, True),
-    # for each tap of the window (`taps`)
+    # for each tap of the window (`taps`); of a mean each tap times a share
     "max_pool": Function({"compare": 1}, {}, False),
-    "avg_pool": Function({"add": 1}, {"mul": 1}, False),
+    "avg_pool": Function({"mul": 1, "add": 1}, {}, False),
+    # of the rows of a token's experts (`taps`), each times its weight
+    "weighted_sum": Function({"mul": 1, "add": 1}, {}, False),
     # four neighbors, each times a weight
     "bilinear": Function({"mul": 4, "add": 3, "shuffle": 4}, {}, False),
     # for each element of the state (`taps` to a channel): h = exp(dt a) h + (dt x) b; y += h c

@@ -92,7 +92,7 @@ def _shape(tile: FlashTile) -> str:
 
 def _flash(op: Attention, context: Context) -> tuple[Flash, Path]:
     """The op with its widths, and the path with the engine that does both multiplications."""
-    q, k, v, out = (context.graph.tensors[t] for t in (*op.inputs, op.output))
+    q, k, v, out = (context.graph.tensors[t] for t in (*op.operands, op.output))
     path, qk = datapath_of(context, k.format, q.format)
     other, pv = datapath_of(context, v.format, out.format)
     if other.runs_on != path.runs_on:

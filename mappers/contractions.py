@@ -59,7 +59,7 @@ def operand_tensors(graph: Graph, name: str) -> tuple[Tensor, Tensor, Tensor]:
     inputs, out = [graph.tensors[t] for t in op.inputs], graph.tensors[op.output]
     if isinstance(op, (Einsum, Experts)):
         return inputs[0], inputs[1], out
-    q, k, v = inputs
+    q, k, v = inputs[:3]
     return (q, k, out) if name.endswith(".qk") else (out, v, out)
 
 
@@ -123,7 +123,7 @@ def of_einsum(op: Einsum, graph: Graph, pair: Datapath) -> Contraction:
 def of_attention(op: Attention, graph: Graph, pair: Datapath, part: str) -> Contraction:
     """Scores from queries and keys (qk), or outputs from probabilities and values (pv): the whole
     square, as unfused attention computes it. Queries that share a key are rows of one matrix."""
-    q, k, v, out = (graph.tensors[t] for t in (*op.inputs, op.output))
+    q, k, v, out = (graph.tensors[t] for t in (*op.operands, op.output))
     left, right = (q, k) if part == "qk" else (out, v)
     n, length = (op.kv_len, op.head_dim) if part == "qk" else (op.v_head_dim, op.kv_len)
     return Contraction(

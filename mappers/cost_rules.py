@@ -33,9 +33,10 @@ def plan_gather(group: Group, context: Context) -> Plan:
     assert isinstance(op, Gather)
     table, out = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     row = op.width * per_element(table)
-    stream = Stream(
-        {"table": op.rows * row}, {"output": float(out.bytes)}, op.rows, row, run_bytes=row
-    )
+    read = {"table": op.rows * row}
+    if len(op.inputs) > 1:
+        read["indices"] = float(graph.tensors[op.inputs[1]].bytes)
+    stream = Stream(read, {"output": float(out.bytes)}, op.rows, row, run_bytes=row)
     return Plan(path, stream_cost(stream, path), row_count(op.rows), {"rows": op.rows}, 0.0, 0.0)
 
 

@@ -8,8 +8,8 @@ Not modeled: control flow; an op that only some tokens take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Protocol
 
@@ -96,6 +96,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     context: int  # length of a sequence at the end of the phase
     max_context: int | None = None  # what the model was trained for, where its config says
+    idle: Mapping[str, int] = field(default_factory=dict)  # stored, not used; copies of each
 
     @property
     def params(self) -> int:
@@ -114,12 +115,9 @@ class Graph:
 
     def _stored(self, kinds: tuple[str, ...]) -> list[tuple[Tensor, int]]:
         """Tensors of these kinds with the number of copies (one per layer that uses it)."""
-        counts: dict[str, int] = {}
-        for node in self.nodes:
-            for name in (*node.op.inputs, node.op.output):
-                if self.tensors[name].kind in kinds:
-                    counts[name] = max(counts.get(name, 0), node.count)
-        return [(self.tensors[name], n) for name, n in counts.items()]
+        counts = stored(self.nodes, self.tensors) | dict(self.idle)
+        found = ((self.tensors[name], n) for name, n in counts.items())
+        return [(tensor, n) for tensor, n in found if tensor.kind in kinds]
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -157,6 +155,16 @@ class Graph:
             if tensor in producer
         )
         return dag
+
+
+def stored(nodes: Iterable[Node], tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Copies of every tensor that persists: one for each layer that uses it."""
+    counts: dict[str, int] = {}
+    for node in nodes:
+        for name in (*node.op.inputs, node.op.output):
+            if tensors[name].kind != "activation":
+                counts[name] = max(counts.get(name, 0), node.count)
+    return counts
 
 
 def check(graph: Graph) -> Graph:

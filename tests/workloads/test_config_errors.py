@@ -6,6 +6,7 @@ import os
 import pytest
 
 from workloads import build, decode, read_config
+from workloads.builders import BUILDERS, NESTED
 from workloads.config import SEARCH_PATH, ConfigError, shipped_models
 
 LLAMA = {
@@ -18,7 +19,7 @@ LLAMA = {
     "vocab_size": 100,
     "hidden_act": "silu",
 }
-KNOWN = "llama, mistral, qwen2, qwen3, phi3, gemma, gemma2, gemma3_text, gpt2, opt, gemma3"
+KNOWN = ", ".join([*BUILDERS, *NESTED])
 ABSENT = object()
 
 # what is changed in LLAMA -> the message, with {file} for the path; a key a line after the brace.

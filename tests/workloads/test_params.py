@@ -12,6 +12,9 @@ from workloads import build, decode, prefill, read_config
 from workloads.config import ModelConfig, shipped_models
 
 PUBLISHED = {
+    "deepseek-v2": 235_741_434_880,  # deepseek-ai/DeepSeek-V2
+    "deepseek-v2-lite": 15_706_484_224,
+    "deepseek-v3": 671_026_419_200,  # without the module that predicts further tokens
     "deepseek-r1-distill-llama-8b": 8_030_261_248,  # deepseek-ai/DeepSeek-R1-Distill-Llama-8B
     "deepseek-r1-distill-qwen-1.5b": 1_777_088_000,  # its lm_head is untied, unlike Qwen2.5-1.5B
     "deepseek-r1-distill-qwen-14b": 14_770_033_664,
@@ -19,6 +22,8 @@ PUBLISHED = {
     "gemma-2-9b": 9_241_705_984,
     "gemma-3-1b": 999_885_952,  # also keras-hub gemma3_presets.py, gemma3_1b
     "gpt2": 124_439_808,  # openai-community/gpt2
+    "gpt-oss-20b": 20_914_757_184,  # openai/gpt-oss-20b
+    "gpt-oss-120b": 116_829_156_672,
     "llama-2-7b": 6_738_415_616,  # meta-llama/Llama-2-7b-hf
     "llama-2-13b": 13_015_864_320,
     "llama-2-70b": 68_976_648_192,
@@ -26,14 +31,19 @@ PUBLISHED = {
     "llama-3-70b": 70_553_706_496,
     "llama-3.2-1b": 1_235_814_400,
     "mistral-7b": 7_241_732_096,  # mistralai/Mistral-7B-v0.1
+    "mixtral-8x7b": 46_702_792_704,  # mistralai/Mixtral-8x7B-v0.1
+    "olmoe-1b-7b": 6_919_161_856,  # allenai/OLMoE-1B-7B-0924
     "opt-125m": 125_239_296,  # facebook/opt-125m, the two extra position rows included
     "opt-350m": 331_196_416,
     "opt-6.7b": 6_658_473_984,
     "phi-3-mini": 3_821_079_552,  # also keras-hub phi3_presets.py, phi3_mini_4k_instruct_en
+    "qwen1.5-moe-a2.7b": 14_315_784_192,  # Qwen/Qwen1.5-MoE-A2.7B
     "qwen2.5-1.5b": 1_543_714_304,
     "qwen2.5-7b": 7_615_616_512,
     "qwen3-8b": 8_190_735_360,
     "qwen3-32b": 32_762_123_264,
+    "qwen3-30b-a3b": 30_532_122_624,  # Qwen/Qwen3-30B-A3B
+    "qwen3-235b-a22b": 235_093_634_560,
 }
 
 # Families and variants that no shipped file covers, counted on the transformers module.

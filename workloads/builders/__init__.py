@@ -13,6 +13,15 @@ from workloads.builders.decoder import build_decoder
 from workloads.builders.fields import Fields
 from workloads.builders.gemma import gemma, gemma2, gemma3_text
 from workloads.builders.learned import gpt2, opt
+from workloads.builders.mixtures import (
+    deepseek_v2,
+    deepseek_v3,
+    gpt_oss,
+    mixtral,
+    olmoe,
+    qwen2_moe,
+    qwen3_moe,
+)
 from workloads.builders.rotary import llama, mistral, phi3, qwen2, qwen3
 from workloads.builders.spec import DecoderSpec
 from workloads.config import ConfigError, ModelConfig
@@ -31,6 +40,13 @@ BUILDERS: dict[str, Callable[[Fields], DecoderSpec]] = {
     "gemma3_text": gemma3_text,
     "gpt2": gpt2,
     "opt": opt,
+    "mixtral": mixtral,
+    "qwen2_moe": qwen2_moe,
+    "qwen3_moe": qwen3_moe,
+    "olmoe": olmoe,
+    "gpt_oss": gpt_oss,
+    "deepseek_v2": deepseek_v2,
+    "deepseek_v3": deepseek_v3,
 }
 
 # model_type of a multimodal model -> that of its language model, nested under `text_config`.

@@ -40,6 +40,7 @@ def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
             tensors=draft.tensors,
             context=phase.context,
             max_context=spec.max_context,
+            idle=draft.idle,
         )
     )
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import prod
 
 from kernels_ref.formats import Format
-from workloads.graph import Node, Op, Tensor
-from workloads.ops import Einsum, Gather, Vector
+from workloads.graph import Node, Op, Tensor, stored
+from workloads.ops import Einsum, Gather, Move, Vector
 
 
 class Draft:
@@ -20,6 +20,7 @@ class Draft:
         self.format = number_format
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
+        self.idle: dict[str, int] = {}
         self.prefix = ""
         self.count = 1
 
@@ -45,6 +46,26 @@ class Draft:
         weight = self.tensor(f"{name}.weight", (width, self.tensors[source].shape[1]), "weight")
         biases = (self.tensor(f"{name}.bias", (width,), "weight"),) if bias else ()
         return self.multiply(name, source, weight, biases)
+
+    def keep(self, name: str, width: int, k: int, bias: bool = False) -> None:
+        """A linear layer's parameters, which this phase does not use."""
+        name = self.prefix + name
+        self.idle[self.tensor(f"{name}.weight", (width, k), "weight")] = self.count
+        if bias:
+            self.idle[self.tensor(f"{name}.bias", (width,), "weight")] = self.count
+
+    def keep_all(self, other: Draft) -> None:
+        """Everything that is stored of a part of the model that this phase does not run."""
+        counts = stored(other.nodes, other.tensors)
+        for name, count in (counts | other.idle).items():
+            if other.tensors[name].kind != "kv":
+                self.tensors[name] = other.tensors[name]
+                self.idle[name] = count
+
+    def move(self, name: str, inputs: tuple[str, ...], shape: tuple[int, ...], run: int) -> str:
+        """Copies side by side, in runs of so many elements."""
+        name = self.prefix + name
+        return self.add(Move(name, inputs, self.tensor(name, shape, "activation"), run))
 
     def multiply(self, name: str, source: str, weight: str, biases: tuple[str, ...] = ()) -> str:
         """source [m, k] times weight [n, k], plus a bias [n] if there is one."""
@@ -73,6 +94,13 @@ class Draft:
     def head_norm(self, name: str, source: str, head_dim: int) -> str:
         """RMS norm of every head of every row, with one weight for all heads."""
         return self._norm(name, "rmsnorm", source, ("weight",), head_dim)
+
+    def part_norm(self, name: str, source: str, width: int) -> str:
+        """RMS norm of the first `width` elements of every row."""
+        name, shape = self.prefix + name, self.tensors[source].shape
+        weight = self.tensor(f"{name}.weight", (width,), "weight")
+        output = self.tensor(name, shape, "activation")
+        return self.add(Vector(name, (source, weight), output, "rmsnorm", shape[0], width))
 
     def _norm(
         self, name: str, function: str, source: str, parameters: tuple[str, ...], width: int

@@ -42,6 +42,20 @@ class Fields:
             self._wrong(key, value, "write a positive integer")
         return 1
 
+    def natural(self, key: str) -> int:
+        """An integer of at least 0; null reads as 0, as does a problem."""
+        if key in self.data and self.data[key] in (None, 0) and self.data[key] is not False:
+            return 0
+        return 0 if key not in self.data and key not in self.defaults else self.integer(key)
+
+    def indices(self, key: str) -> list[int]:
+        """A list of integers of at least 0, perhaps empty; a problem reads as an empty one."""
+        value = self._value(key, None)
+        if isinstance(value, list) and all(type(item) is int and item >= 0 for item in value):
+            return value
+        self._wrong(key, value, "write a list of layers, counted from 0")
+        return []
+
     def nullable_integer(self, key: str, required: bool = True) -> int | None:
         """A positive integer, or None where the file says null (or nothing, if not required)."""
         if key in self.data or key in self.defaults:

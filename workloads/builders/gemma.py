@@ -44,7 +44,7 @@ def gemma2(f: Fields) -> DecoderSpec:
         "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 30.0,
     }
-    return _gemma2_or_3(f, pattern=2, qk_norm=False)
+    return _gemma2_or_3(f, pattern=2, qk_norm="")
 
 
 def gemma3_text(f: Fields) -> DecoderSpec:
@@ -57,10 +57,10 @@ def gemma3_text(f: Fields) -> DecoderSpec:
         "sliding_window": 4096,
         "sliding_window_pattern": 6,
     }
-    return _gemma2_or_3(f, pattern=f.integer("sliding_window_pattern"), qk_norm=True)
+    return _gemma2_or_3(f, pattern=f.integer("sliding_window_pattern"), qk_norm="head")
 
 
-def _gemma2_or_3(f: Fields, pattern: int, qk_norm: bool) -> DecoderSpec:
+def _gemma2_or_3(f: Fields, pattern: int, qk_norm: str) -> DecoderSpec:
     """Every `pattern`-th layer is global unless `layer_types` says otherwise."""
     count = f.integer("num_hidden_layers", maximum=MAX_LAYERS)
     bias = f.flag("attention_bias")
@@ -72,7 +72,7 @@ def _gemma2_or_3(f: Fields, pattern: int, qk_norm: bool) -> DecoderSpec:
         qkv_bias=bias,
         out_bias=bias,
         embed_scale=True,
-        attention_softcap=f.given("attn_logit_softcapping"),
+        softcap=f.given("attn_logit_softcapping"),
         final_softcap=f.given("final_logit_softcapping"),
         layers=layer_kinds(f, sliding_layers(f, [(i + 1) % pattern != 0 for i in range(count)])),
     )

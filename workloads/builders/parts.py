@@ -8,10 +8,11 @@ Not modeled: formats per layer; windows of more than one size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from kernels_ref.formats import Format, get_format
 from workloads.builders.fields import Fields
-from workloads.builders.spec import LayerKind
+from workloads.builders.spec import ExpertsSpec, LayerKind
 
 DTYPES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 
@@ -41,18 +42,34 @@ def storage_format(f: Fields) -> Format:
     return get_format("fp16")
 
 
+class Layer(NamedTuple):
+    """What a layer may have of its own."""
+
+    window: int | None = None
+    experts: ExpertsSpec | None = None
+
+
+def grouped(layers: Sequence[Layer]) -> tuple[LayerKind, ...]:
+    """The kinds of layers in order of first occurrence, labeled by what they differ in."""
+    windows, mixed = ({bool(layer[i]) for layer in layers} for i in (0, 1))
+    kinds = []
+    for layer in dict.fromkeys(layers):
+        label = []
+        if len(windows) > 1:
+            label.append("local" if layer.window else "global")
+        if len(mixed) > 1:
+            label.append("sparse" if layer.experts else "dense")
+        kinds.append(LayerKind("_".join(label), layers.count(layer), *layer))
+    return tuple(kinds)
+
+
 def layer_kinds(f: Fields, sliding: Sequence[bool]) -> tuple[LayerKind, ...]:
-    """The kinds of layers in order of first occurrence; `sliding` says which have the window.
+    """The kinds of layers; `sliding` says which have the window.
 
     A window of null is full attention everywhere, as in transformers.
     """
     window = f.nullable_integer("sliding_window") if any(sliding) else None
-    flags = [slides and window is not None for slides in sliding]
-    kinds = []
-    for slides in dict.fromkeys(flags):
-        label = "" if len(set(flags)) == 1 else "local" if slides else "global"
-        kinds.append(LayerKind(label, flags.count(slides), window if slides else None))
-    return tuple(kinds)
+    return grouped([Layer(window if slides else None) for slides in sliding])
 
 
 def sliding_layers(f: Fields, pattern: Sequence[bool]) -> list[bool]:

@@ -45,7 +45,7 @@ def qwen3(f: Fields) -> DecoderSpec:
     }
     bias = f.flag("attention_bias")
     layers = _qwen_layers(f)
-    return replace(rotary(f), qk_norm=True, qkv_bias=bias, out_bias=bias, layers=layers)
+    return replace(rotary(f), qk_norm="head", qkv_bias=bias, out_bias=bias, layers=layers)
 
 
 def phi3(f: Fields) -> DecoderSpec:
@@ -78,8 +78,7 @@ def rotary(f: Fields, activation_key: str = "hidden_act") -> DecoderSpec:
         kv_heads=kv_heads,
         head_dim=head_dim,
         rotary_dim=head_dim,
-        position_rows=0,
-        layers=layer_kinds(f, [False] * _count(f)),
+        layers=layer_kinds(f, [False] * count_of(f)),
         names=Names(),
         norm="rmsnorm",
         norm_tensors=("weight",),
@@ -93,12 +92,12 @@ def rotary(f: Fields, activation_key: str = "hidden_act") -> DecoderSpec:
 
 def _window_everywhere(f: Fields) -> tuple[LayerKind, ...]:
     """All layers with the window, or none if it is null."""
-    return layer_kinds(f, [True] * _count(f))
+    return layer_kinds(f, [True] * count_of(f))
 
 
 def _qwen_layers(f: Fields) -> tuple[LayerKind, ...]:
     """Layers from `max_window_layers` on slide, if `use_sliding_window` is true."""
-    count = _count(f)
+    count = count_of(f)
     if not f.flag("use_sliding_window"):
         return layer_kinds(f, [False] * count)
     if f.has("layer_types"):
@@ -107,5 +106,6 @@ def _qwen_layers(f: Fields) -> tuple[LayerKind, ...]:
     return layer_kinds(f, [layer >= first for layer in range(count)])
 
 
-def _count(f: Fields) -> int:
+def count_of(f: Fields) -> int:
+    """Layers of the model."""
     return f.integer("num_hidden_layers", maximum=MAX_LAYERS)

@@ -3,7 +3,7 @@
 For each sequence and query head: S = Q K^T / sqrt(d) (masked), P = softmax(S), O = P V.
 Grouped queries (GQA, MQA): q_heads / kv_heads query heads share one K and V.
 MACs count the pairs that the mask leaves visible, twice head_dim each (Vaswani 2017, eq. 1).
-Not modeled here: dropout, arbitrary masks, sinks.
+Not modeled here: dropout, arbitrary masks.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """`inputs` is (q, k cache, v cache). Query i of q_len sees keys up to kv_len - q_len + i."""
+    """`inputs` is (q, k cache, v cache), and perhaps a small table that is read once: biases of
+    scores, or sinks. Query i of q_len sees keys up to kv_len - q_len + i."""
 
     name: str
-    inputs: tuple[str, str, str]
+    inputs: tuple[str, ...]
     output: str
     batch: int
     q_heads: int
@@ -29,9 +30,15 @@ class Attention:
     causal: bool = True
     window: int | None = None  # a query sees at most this many keys, itself included
     softcap: bool = False  # logits through cap * tanh(x / cap), as Gemma 2
-    bias: bool = False  # added to every score, from a table that stays on chip, as T5
+    bias: bool = False  # added to every score, as T5
     latent: bool = False  # a value is the first elements of its key: stored and read once
     kind: str = "attention"
+
+    @property
+    def operands(self) -> tuple[str, str, str]:
+        """Names of queries, keys and values."""
+        q, k, v = self.inputs[:3]
+        return q, k, v
 
     @property
     def group(self) -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """`inputs` is (table,): `rows` rows of `width` elements each, wherever they lie."""
+    """`inputs` is (table[, indices]): `rows` rows of `width` elements each, wherever they lie."""
 
     name: str
-    inputs: tuple[str]
+    inputs: tuple[str, ...]
     output: str
     rows: int
     width: int

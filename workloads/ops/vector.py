@@ -36,6 +36,10 @@ FUNCTIONS: dict[str, Function] = {
     "add": Function({"add": 1}, {}, False),
     "mul": Function({"mul": 1}, {}, False),
     "silu_mul": Function({"mul": 2, **_SIGMOID}, {}, False),
+    # min(x, c) * sigmoid(a x) * (clamp(up) + 1)
+    "clamped_silu_mul": Function(
+        {"compare": 3, "mul": 3, "exp": 1, "add": 2, "rsqrt": 1}, {}, False
+    ),
     # 0.5 x (1 + tanh(c (x + a x^3))), tanh by a sigmoid; then * up
     "gelu_mul": Function({"mul": 7, "exp": 1, "add": 3, "rsqrt": 1}, {}, False),
     "gelu": Function(_GELU, {}, False),

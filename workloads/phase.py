@@ -1,7 +1,8 @@
 """What part of a model's use is simulated.
 
-prefill: `batch` sequences of `tokens` new tokens each, the cache empty before. decode: one new
-token per sequence, whose attention sees `context` keys, its own the last of them.
+encode: `batch` inputs of an encoder at once. prefill: `batch` sequences of `tokens` new tokens
+each, the cache empty before. decode: one new token per sequence, whose attention sees `context`
+keys, its own the last of them. verify: several new tokens per sequence, as a draft proposed them.
 """
 
 from __future__ import annotations
@@ -13,19 +14,25 @@ from kernels_ref.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """`kind` prefill or decode; `tokens` new ones per sequence, `context` keys seen by the last."""
+    """`kind` encode, prefill, decode or verify; `tokens` new ones per sequence, `context` keys seen
+    by the last. `source`: tokens that the encoder of an encoder-decoder had; None: as it likes."""
 
     kind: str
     batch: int
     tokens: int
     context: int
+    source: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch", "tokens", "context"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{self.kind}: {name} is {getattr(self, name)}; at least 1 is needed"
-                )
+        for name in ("batch", "tokens", "context", "source"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{self.kind}: {name} is {value}; at least 1 is needed")
+
+
+def encode(batch: int, tokens: int = 1) -> Phase:
+    """`batch` inputs at once; `tokens` of each, where they are texts."""
+    return Phase("encode", batch, tokens, tokens)
 
 
 def prefill(batch: int, prompt: int) -> Phase:
@@ -33,6 +40,11 @@ def prefill(batch: int, prompt: int) -> Phase:
     return Phase("prefill", batch, prompt, prompt)
 
 
-def decode(batch: int, context: int) -> Phase:
+def decode(batch: int, context: int, source: int | None = None) -> Phase:
     """One token of each of `batch` sequences, seeing `context` keys (itself included)."""
-    return Phase("decode", batch, 1, context)
+    return Phase("decode", batch, 1, context, source)
+
+
+def verify(batch: int, tokens: int, context: int) -> Phase:
+    """`tokens` proposed ones of each of `batch` sequences; the last sees `context` keys."""
+    return Phase("verify", batch, tokens, context)

@@ -12,6 +12,8 @@ import typer
 from sim.cli.options import COMPILES, AsJson, DesignName, parse_count, print_json, waiting, writable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sim.map_api import Asked, Mapped
     from workloads.phase import Phase
 
@@ -121,7 +123,10 @@ def _phase(phase: str | None, sizes: dict[str, str | None]) -> Phase:
     from sim.api import DEFAULTS
     from workloads import decode, prefill
 
-    kinds = {"prefill": (prefill, "prompt"), "decode": (decode, "context")}
+    kinds: dict[str, tuple[Callable[[int, int], Phase], str]] = {
+        "prefill": (prefill, "prompt"),
+        "decode": (decode, "context"),
+    }
     kind = phase or DEFAULT_PHASE
     if kind not in kinds:
         raise UserError(f"unknown phase '{kind}'; an op is mapped in {' or '.join(kinds)}")

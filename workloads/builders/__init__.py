@@ -1,6 +1,7 @@
 """From a model configuration to the graph of a phase: `build(read_config("llama-3-8b"), phase)`.
 
-A new family is a function `Fields -> DecoderSpec` and a line in BUILDERS.
+A new family is a function from its fields to a spec and a line in BUILDERS; a model of another
+shape is a spec of its own and a line in GRAPHS.
 Not modeled: `quantization_config`; formats are a transform here, so the key is refused.
 """
 
@@ -8,8 +9,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from typing import Any
 
 from workloads.builders.decoder import build_decoder
+from workloads.builders.encoder import build_encoder, build_towers
+from workloads.builders.encoder_decoder import build_encoder_decoder
+from workloads.builders.encoder_spec import EncoderDecoderSpec, EncoderSpec, TowersSpec
+from workloads.builders.encoders import bert, clip, deit, roberta, vit
 from workloads.builders.fields import Fields
 from workloads.builders.gemma import gemma, gemma2, gemma3_text
 from workloads.builders.learned import gpt2, opt
@@ -22,14 +28,23 @@ from workloads.builders.mixtures import (
     qwen2_moe,
     qwen3_moe,
 )
+from workloads.builders.recurrent import (
+    MambaSpec,
+    RwkvSpec,
+    build_mamba,
+    build_rwkv,
+    mamba,
+    rwkv,
+)
 from workloads.builders.rotary import llama, mistral, phi3, qwen2, qwen3
+from workloads.builders.sequences import bart, t5, whisper
 from workloads.builders.spec import DecoderSpec
 from workloads.config import ConfigError, ModelConfig
 from workloads.graph import Graph
 from workloads.phase import Phase
 
 # model_type -> what its configuration means.
-BUILDERS: dict[str, Callable[[Fields], DecoderSpec]] = {
+BUILDERS: dict[str, Callable[[Fields], Any]] = {
     "llama": llama,
     "mistral": mistral,
     "qwen2": qwen2,
@@ -47,6 +62,26 @@ BUILDERS: dict[str, Callable[[Fields], DecoderSpec]] = {
     "gpt_oss": gpt_oss,
     "deepseek_v2": deepseek_v2,
     "deepseek_v3": deepseek_v3,
+    "bert": bert,
+    "roberta": roberta,
+    "vit": vit,
+    "deit": deit,
+    "clip": clip,
+    "t5": t5,
+    "bart": bart,
+    "whisper": whisper,
+    "mamba": mamba,
+    "rwkv": rwkv,
+}
+
+# what a configuration means -> how that becomes a graph
+GRAPHS: dict[type, Callable[[str, Any, Phase], Graph]] = {
+    DecoderSpec: build_decoder,
+    EncoderSpec: build_encoder,
+    EncoderDecoderSpec: build_encoder_decoder,
+    TowersSpec: build_towers,
+    MambaSpec: build_mamba,
+    RwkvSpec: build_rwkv,
 }
 
 # model_type of a multimodal model -> that of its language model, nested under `text_config`.
@@ -59,10 +94,11 @@ def build(config: ModelConfig, phase: Phase) -> Graph:
     Raises ConfigError with every problem of the file, one per line, and UserError for a phase that
     the model cannot run.
     """
-    return build_decoder(config.name, describe(config), phase)
+    spec = describe(config)
+    return GRAPHS[type(spec)](config.name, spec, phase)
 
 
-def describe(config: ModelConfig) -> DecoderSpec:
+def describe(config: ModelConfig) -> Any:
     """The normalized description of a configuration. Raises ConfigError as `build` does."""
     fields = _fields(config, _model_type(config))
     if config.data.get("quantization_config") is not None:

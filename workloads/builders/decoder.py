@@ -24,12 +24,12 @@ PHASES = ("prefill", "decode", "verify")
 
 def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
     """Raises UserError for a phase that the model cannot run."""
-    _check_phase(name, spec, phase)
+    check_decoder(name, spec, phase)
     draft = Draft(spec.format)
-    stream = _embed(draft, spec, phase.batch * phase.tokens)
+    stream = add_embedding(draft, spec, phase.batch * phase.tokens)
     for kind in spec.layers:
         stream = add_layers(draft, spec, kind, phase, stream)
-    _head(draft, spec, phase, stream)
+    add_lm_head(draft, spec, phase, stream)
     return check(
         Graph(
             name=name,
@@ -45,7 +45,8 @@ def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
     )
 
 
-def _check_phase(name: str, spec: DecoderSpec, phase: Phase) -> None:
+def check_decoder(name: str, spec: DecoderSpec, phase: Phase) -> None:
+    """Raises UserError for a phase that a decoder cannot run."""
     if phase.kind not in PHASES:
         raise UserError(
             f"{name} is a decoder: its phases are {', '.join(PHASES)}, not {phase.kind}"
@@ -62,22 +63,27 @@ def _check_phase(name: str, spec: DecoderSpec, phase: Phase) -> None:
         )
 
 
-def _embed(draft: Draft, spec: DecoderSpec, rows: int) -> str:
+def add_embedding(draft: Draft, spec: DecoderSpec, rows: int, table: str | None = None) -> str:
     """Token rows, made `hidden` wide, plus position rows, times the embedding scale."""
     names = spec.names
-    table = draft.tensor(f"{names.embed}.weight", (spec.vocab, spec.embed_width), "table")
+    if table is None or table not in draft.tensors:
+        shape = (spec.vocab, spec.embed_width)
+        table = draft.tensor(table or f"{draft.prefix}{names.embed}.weight", shape, "table")
     stream = draft.gather(names.embed, table, rows)
     if spec.embed_width != spec.hidden:
         stream = draft.project("project_in", stream, spec.hidden)
     if spec.position_rows:
         shape = (spec.position_rows, spec.hidden)
-        positions = draft.tensor(f"{names.positions}.weight", shape, "table")
+        positions = draft.tensor(f"{draft.prefix}{names.positions}.weight", shape, "table")
         position = draft.gather(names.positions, positions, rows)
         stream = draft.vector("position_add", "add", (stream, position))
+    if spec.embed_norm:
+        stream = draft.norm(spec.embed_norm, spec.norm, stream, spec.norm_tensors)
     return draft.vector("embed_scale", "mul", (stream,)) if spec.embed_scale else stream
 
 
-def _head(draft: Draft, spec: DecoderSpec, phase: Phase, stream: str) -> None:
+def add_lm_head(draft: Draft, spec: DecoderSpec, phase: Phase, stream: str) -> None:
+    """Scores of every token of the vocabulary, for the last token of a prompt only."""
     if phase.kind == "prefill" and phase.tokens > 1:
         stream = draft.gather("last_token", stream, phase.batch)
     if spec.final_norm:

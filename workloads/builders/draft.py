@@ -40,10 +40,14 @@ class Draft:
         output = self.tensor(self.prefix + name, (rows, width), "activation")
         return self.add(Gather(self.prefix + name, (table,), output, rows, width))
 
-    def project(self, name: str, source: str, width: int, bias: bool = False) -> str:
-        """A linear layer to `width` outputs, with its own weight and perhaps a bias."""
+    def project(
+        self, name: str, source: str, width: int, bias: bool = False, k: int | None = None
+    ) -> str:
+        """A linear layer to `width` outputs, with its own weight and perhaps a bias; of a part of
+        the source with `k` columns, where that is given."""
         name = self.prefix + name
-        weight = self.tensor(f"{name}.weight", (width, self.tensors[source].shape[1]), "weight")
+        taken = k or self.tensors[source].shape[1]
+        weight = self.tensor(f"{name}.weight", (width, taken), "weight")
         biases = (self.tensor(f"{name}.bias", (width,), "weight"),) if bias else ()
         return self.multiply(name, source, weight, biases)
 
@@ -68,9 +72,10 @@ class Draft:
         return self.add(Move(name, inputs, self.tensor(name, shape, "activation"), run))
 
     def multiply(self, name: str, source: str, weight: str, biases: tuple[str, ...] = ()) -> str:
-        """source [m, k] times weight [n, k], plus a bias [n] if there is one."""
-        m, k = self.tensors[source].shape
-        n = self.tensors[weight].shape[0]
+        """source [m, k] times weight [n, k], plus a bias [n] if there is one; of a wider source the
+        weight's k columns."""
+        m = self.tensors[source].shape[0]
+        n, k = self.tensors[weight].shape
         output = self.tensor(name, (m, n), "activation")
         ranks = {"m": m, "n": n, "k": k}
         return self.add(Einsum(name, (source, weight, *biases), output, ranks, "mk,nk->mn"))

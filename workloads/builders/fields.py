@@ -31,6 +31,16 @@ class Fields:
         self.problems: list[str] = []
         self._bad: set[str] = set()
 
+    def nested(self, key: str) -> Fields:
+        """The object of this key; what is wrong in it is reported with the rest."""
+        data = self.data.get(key)
+        if not isinstance(data, dict):
+            self.complain(key, "is not an object; a configuration of a part of the model is wanted")
+            data = {}
+        inner = Fields(self.config, self.family, data, f"{self.prefix}{key}.")
+        inner.problems = self.problems
+        return inner
+
     def integer(self, key: str, default: int | None = None, maximum: int = MAX_INTEGER) -> int:
         """A positive integer; a problem reads as 1."""
         value = self._value(key, default)

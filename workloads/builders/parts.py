@@ -25,7 +25,13 @@ GATED = {
     "gelu_new": "gelu_mul",
     "gelu": "gelu_mul",
 }
-PLAIN = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu", "relu": "relu"}
+PLAIN = {
+    "gelu_new": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+    "gelu": "gelu",
+    "relu": "relu",
+    "quick_gelu": "quick_gelu",
+}
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
 

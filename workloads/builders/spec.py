@@ -114,6 +114,7 @@ class DecoderSpec(Stack):
     embed_width: int  # of the token table; projected in and out where it is not `hidden`
     position_rows: int = 0  # of the learned position table; 0 without one
     tied: bool  # lm_head is the token table
+    embed_norm: str = ""  # its name, after the embedding (BART)
     embed_scale: bool = False  # embeddings times sqrt(hidden)
     final_softcap: bool = False
     max_context: int | None

@@ -72,9 +72,11 @@ FUNCTIONS: dict[str, Function] = {
     # for each element of the state (`taps` to a channel): h = exp(dt a) h + (dt x) b; y += h c
     # (Gu and Dao, Mamba, arXiv 2312.00752, eq. 2 and 4)
     "selective_scan": Function({"mul": 4, "exp": 1, "add": 2}, {}, False),
-    # for each element of the state: y += r (s + u k v); s = w s + k v (Peng et al., Eagle and
-    # Finch, arXiv 2404.05892, eq. 19)
-    "wkv": Function({"mul": 4, "add": 3}, {}, False),
+    # y = (a + e^(u+k) v) / (b + e^(u+k)), then a and b decay by e^w and gain e^k v and e^k, all
+    # exponents less their maximum so far (Peng et al., RWKV, arXiv 2305.13048, eq. 16 and app. D)
+    "wkv": Function({"exp": 4, "mul": 7, "add": 9, "compare": 2, "rsqrt": 1}, {}, False),
+    # share * x + (1 - share) * (the row before)
+    "lerp": Function({"mul": 1, "add": 2, "shuffle": 1}, {}, False),
     # cap * tanh(x / cap)
     "softcap": Function({"mul": 2, "exp": 1, "add": 2, "rsqrt": 1}, {}, False),
     # to 8 bits or fewer with a scale per row: largest magnitude, then x / scale rounded

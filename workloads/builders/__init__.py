@@ -11,6 +11,14 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from workloads.builders.convnets import (
+    ConvNetSpec,
+    build_convnet,
+    lenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+)
 from workloads.builders.decoder import build_decoder
 from workloads.builders.encoder import build_encoder, build_towers
 from workloads.builders.encoder_decoder import build_encoder_decoder
@@ -36,9 +44,15 @@ from workloads.builders.recurrent import (
     mamba,
     rwkv,
 )
-from workloads.builders.rotary import llama, mistral, phi3, qwen2, qwen3
+from workloads.builders.rotary import bitnet, llama, mistral, phi3, qwen2, qwen3
 from workloads.builders.sequences import bart, t5, whisper
 from workloads.builders.spec import DecoderSpec
+from workloads.builders.vision_language import (
+    VisionLanguageSpec,
+    build_vision_language,
+    llava,
+    qwen2_vl,
+)
 from workloads.config import ConfigError, ModelConfig
 from workloads.graph import Graph
 from workloads.phase import Phase
@@ -72,6 +86,13 @@ BUILDERS: dict[str, Callable[[Fields], Any]] = {
     "whisper": whisper,
     "mamba": mamba,
     "rwkv": rwkv,
+    "bitnet": bitnet,
+    "llava": llava,
+    "qwen2_vl": qwen2_vl,
+    "resnet": resnet,
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v2": mobilenet_v2,
+    "lenet": lenet,
 }
 
 # what a configuration means -> how that becomes a graph
@@ -82,6 +103,8 @@ GRAPHS: dict[type, Callable[[str, Any, Phase], Graph]] = {
     TowersSpec: build_towers,
     MambaSpec: build_mamba,
     RwkvSpec: build_rwkv,
+    VisionLanguageSpec: build_vision_language,
+    ConvNetSpec: build_convnet,
 }
 
 # model_type of a multimodal model -> that of its language model, nested under `text_config`.

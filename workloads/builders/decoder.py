@@ -18,6 +18,7 @@ from workloads.builders.layer import add_layers
 from workloads.builders.spec import DecoderSpec
 from workloads.graph import Graph, check
 from workloads.phase import Phase
+from workloads.transforms.quantize import quantize
 
 PHASES = ("prefill", "decode", "verify")
 
@@ -30,7 +31,7 @@ def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
     for kind in spec.layers:
         stream = add_layers(draft, spec, kind, phase, stream)
     add_lm_head(draft, spec, phase, stream)
-    return check(
+    graph = check(
         Graph(
             name=name,
             phase=phase.kind,
@@ -43,6 +44,7 @@ def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
             idle=draft.idle,
         )
     )
+    return quantize(graph, spec.stored_as) if spec.stored_as else graph
 
 
 def check_decoder(name: str, spec: DecoderSpec, phase: Phase) -> None:

@@ -71,6 +71,15 @@ class Draft:
         name = self.prefix + name
         return self.add(Move(name, inputs, self.tensor(name, shape, "activation"), run))
 
+    def grouped_rows(self, name: str, source: str, rows: int) -> str:
+        """Neighboring rows side by side, `rows` to one: another view of the same elements."""
+        if rows == 1:
+            return source
+        count, width = self.tensors[source].shape
+        name = self.prefix + name
+        output = self.tensor(name, (count // rows, width * rows), "activation")
+        return self.add(Move(name, (source,), output, width))
+
     def multiply(self, name: str, source: str, weight: str, biases: tuple[str, ...] = ()) -> str:
         """source [m, k] times weight [n, k], plus a bias [n] if there is one; of a wider source the
         weight's k columns."""

@@ -54,9 +54,24 @@ class Fields:
 
     def natural(self, key: str) -> int:
         """An integer of at least 0; null reads as 0, as does a problem."""
-        if key in self.data and self.data[key] in (None, 0) and self.data[key] is not False:
-            return 0
-        return 0 if key not in self.data and key not in self.defaults else self.integer(key)
+        value = self.data.get(key, self.defaults.get(key))
+        return 0 if value is None or (type(value) is int and value == 0) else self.integer(key)
+
+    def positive(self, key: str) -> float:
+        """A number above 0; a problem reads as 1."""
+        value = self._value(key, None)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+            return float(value)
+        self._wrong(key, value, "write a number above 0")
+        return 1.0
+
+    def positive_integers(self, key: str) -> list[int]:
+        """A list of positive integers; a problem reads as [1]."""
+        value = self._value(key, None)
+        if isinstance(value, list) and value and all(type(v) is int and v > 0 for v in value):
+            return value
+        self._wrong(key, value, "write a list of positive integers")
+        return [1]
 
     def indices(self, key: str) -> list[int]:
         """A list of integers of at least 0, perhaps empty; a problem reads as an empty one."""

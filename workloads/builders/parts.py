@@ -24,6 +24,7 @@ GATED = {
     "gelu_pytorch_tanh": "gelu_mul",
     "gelu_new": "gelu_mul",
     "gelu": "gelu_mul",
+    "relu2": "squared_relu_mul",
 }
 PLAIN = {
     "gelu_new": "gelu",

@@ -48,6 +48,15 @@ def qwen3(f: Fields) -> DecoderSpec:
     return replace(rotary(f), qk_norm="head", qkv_bias=bias, out_bias=bias, layers=layers)
 
 
+def bitnet(f: Fields) -> DecoderSpec:
+    """BitNet b1.58 (arXiv 2402.17764; 2B4T, arXiv 2504.12285, sec. 2): squared ReLU, norms before
+    the output and down projections, ternary weights."""
+    f.defaults = {"tie_word_embeddings": False, "attention_bias": False, "hidden_act": "relu2"}
+    bias = f.flag("attention_bias")
+    spec = replace(rotary(f), inner_norms=True, qkv_bias=bias, out_bias=bias)
+    return replace(spec, stored_as="ternary")
+
+
 def phi3(f: Fields) -> DecoderSpec:
     """Phi 3 and 4 mini: merged projections, one window for all layers, perhaps partial rotary."""
     f.defaults = {

@@ -117,4 +117,5 @@ class DecoderSpec(Stack):
     embed_norm: str = ""  # its name, after the embedding (BART)
     embed_scale: bool = False  # embeddings times sqrt(hidden)
     final_softcap: bool = False
+    stored_as: str = ""  # formats of the checkpoint, where they are not `format` everywhere
     max_context: int | None

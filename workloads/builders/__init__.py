@@ -23,9 +23,17 @@ from workloads.builders.decoder import build_decoder
 from workloads.builders.encoder import build_encoder, build_towers
 from workloads.builders.encoder_decoder import build_encoder_decoder
 from workloads.builders.encoder_spec import EncoderDecoderSpec, EncoderSpec, TowersSpec
-from workloads.builders.encoders import bert, clip, deit, roberta, vit
+from workloads.builders.encoders import bert, clip, deit, m3vit, roberta, vit
 from workloads.builders.fields import Fields
 from workloads.builders.gemma import gemma, gemma2, gemma3_text
+from workloads.builders.hybrids import (
+    ConvAttentionSpec,
+    DetectorSpec,
+    build_conv_attention,
+    build_detector,
+    conv_attention,
+    deformable_detector,
+)
 from workloads.builders.learned import gpt2, opt
 from workloads.builders.mixtures import (
     deepseek_v2,
@@ -93,6 +101,9 @@ BUILDERS: dict[str, Callable[[Fields], Any]] = {
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
     "lenet": lenet,
+    "m3vit": m3vit,
+    "conv_attention": conv_attention,
+    "deformable_detector": deformable_detector,
 }
 
 # what a configuration means -> how that becomes a graph
@@ -105,6 +116,8 @@ GRAPHS: dict[type, Callable[[str, Any, Phase], Graph]] = {
     RwkvSpec: build_rwkv,
     VisionLanguageSpec: build_vision_language,
     ConvNetSpec: build_convnet,
+    ConvAttentionSpec: build_conv_attention,
+    DetectorSpec: build_detector,
 }
 
 # model_type of a multimodal model -> that of its language model, nested under `text_config`.

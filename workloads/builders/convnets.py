@@ -161,14 +161,14 @@ def mobilenet_v2(f: Fields) -> ConvNetSpec:
         return rounded + granule if rounded < 0.9 * size * scale else rounded
 
     first = width(32)
-    taken = (Step("first_conv", first, 3, 2, act=act), *_inverted(first, width(16), 1, 1, act))
+    taken = (Step("first_conv", first, 3, 2, act=act), *inverted(first, width(16), 1, 1, act))
     stem = Block("conv_stem", taken)
     blocks, before = [stem], width(16)
     stages = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
     for size, depth, begins in stages:
         for i in range(depth):
             stride, made = begins if i == 0 else 1, width(size)
-            steps = _inverted(before, made, expand, stride, act)
+            steps = inverted(before, made, expand, stride, act)
             adds = stride == 1 and made == before
             blocks.append(Block(f"layer{len(blocks) - 1}", steps, adds=adds))
             before = made
@@ -185,7 +185,7 @@ def mobilenet_v2(f: Fields) -> ConvNetSpec:
     )
 
 
-def _inverted(taken: int, made: int, expand: int, stride: int, act: str) -> tuple[Step, ...]:
+def inverted(taken: int, made: int, expand: int, stride: int, act: str) -> tuple[Step, ...]:
     """Wide, depthwise, narrow again."""
     inner = taken * expand
     widen = (Step("expand_1x1", inner, 1, act=act),) if expand > 1 else ()

@@ -15,7 +15,7 @@ from typing import Any
 from workloads.builders.encoder_spec import EncoderSpec, Patches, TowersSpec
 from workloads.builders.fields import MAX_LAYERS, Fields
 from workloads.builders.parts import PLAIN, Layer, grouped, storage_format
-from workloads.builders.spec import Names
+from workloads.builders.spec import ExpertsSpec, Names
 
 BERT_NAMES = Names(
     embed="word_embeddings",
@@ -85,6 +85,25 @@ def vit(f: Fields) -> EncoderSpec:
 def deit(f: Fields) -> EncoderSpec:
     """DeiT: a distillation token too; its classifier reads the class token alone."""
     return _vit(f, 2)
+
+
+def m3vit(f: Fields) -> EncoderSpec:
+    """M3ViT (Liang et al., arXiv 2210.14793, sec. 3): a ViT with a mixture in every other layer,
+    and a router for each task, of which the one of the task at hand is used."""
+    spec = replace(_vit(f, 1), pooler=False, labels=0)
+    count, per_token = f.integer("num_experts"), f.integer("num_experts_per_tok")
+    if per_token > count:
+        f.complain("num_experts_per_tok", f"is {per_token}, more than the {count} of 'num_experts'")
+    experts = ExpertsSpec(
+        count=count,
+        per_token=min(per_token, count),
+        intermediate=f.integer("moe_intermediate_size"),
+        scores="softmax",
+        bias=True,
+        routers=f.integer("num_tasks"),
+    )
+    layers = [Layer(None, experts if i % 2 else None) for i in range(spec.layers[0].count)]
+    return replace(spec, layers=grouped(layers))
 
 
 def _vit(f: Fields, extra: int) -> EncoderSpec:

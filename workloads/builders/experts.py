@@ -46,6 +46,9 @@ def add_experts(draft: Draft, spec: Stack, experts: ExpertsSpec, source: str) ->
 def _route(draft: Draft, experts: ExpertsSpec, source: str) -> str:
     """Weights of the experts that each token picks."""
     logits = draft.project(experts.router, source, experts.count, experts.router_bias)
+    for task in range(1, experts.routers):
+        width = draft.tensors[source].shape[1]
+        draft.keep(f"{experts.router}{task}", experts.count, width, experts.router_bias)
     tokens, count, picked = draft.tensors[source].shape[0], experts.count, experts.per_token
     if experts.scores_of_all:
         logits = draft.vector("router_scores", experts.scores, (logits,))

@@ -41,6 +41,20 @@ class Fields:
         inner.problems = self.problems
         return inner
 
+    def objects(self, key: str) -> list[Fields]:
+        """A list of objects, at least one, each as `nested` has it."""
+        values = self.data.get(key)
+        if not isinstance(values, list) or not all(isinstance(item, dict) for item in values):
+            values = []
+        if not values:
+            self.complain(key, "is not a list of objects with at least one")
+        found = []
+        for number, value in enumerate(values):
+            inner = Fields(self.config, self.family, value, f"{self.prefix}{key}[{number}].")
+            inner.problems = self.problems
+            found.append(inner)
+        return found
+
     def integer(self, key: str, default: int | None = None, maximum: int = MAX_INTEGER) -> int:
         """A positive integer; a problem reads as 1."""
         value = self._value(key, default)

@@ -28,6 +28,7 @@ class ExpertsSpec:
     shared: int = 0
     shared_gate: bool = False  # a weight for the shared expert (Qwen 2)
     router: str = "gate"
+    routers: int = 1  # stored, one for each task, of which one is used (M3ViT)
     shared_name: str = "shared_expert"
 
 

@@ -1,18 +1,37 @@
 """Graphs of known models against closed forms, and every shipped model's graph is sound."""
 
+from math import prod
+
 import pytest
 
 from kernels_ref.errors import UserError
 from workloads import build, decode, prefill, read_config
-from workloads.builders import BUILDERS, NESTED, describe
+from workloads.builders import BUILDERS, NESTED, describe, phases_of
 from workloads.config import ModelConfig, shipped_models
 from workloads.graph import TENSOR_KINDS, check
 from workloads.ops import OPS
-from workloads.phase import Phase
+from workloads.phase import Phase, encode, verify
 
 
 def graph_of(name, phase):
     return build(read_config(name), phase)
+
+
+PHASES = {name: phases_of(read_config(name)) for name in shipped_models()}
+DECODERS = [name for name, phases in PHASES.items() if phases == ("prefill", "decode", "verify")]
+PROMPT = 700  # has room for an image
+
+
+def runnable():
+    """Every shipped model in every phase that it has."""
+    for name, phases in PHASES.items():
+        made = {
+            "encode": [encode(1, 16), encode(3, 16)],
+            "prefill": [prefill(1, PROMPT), prefill(2, PROMPT), Phase("prefill", 2, 16, PROMPT)],
+            "decode": [decode(2, 16), decode(1, 1)],
+            "verify": [verify(2, 4, 16)],
+        }
+        yield from ((name, phase) for kind in phases for phase in made[kind])
 
 
 def macs(graph):
@@ -73,7 +92,7 @@ def test_llama_3_8b_macs_per_decoded_token():
     assert macs(graph) == matrices + attention
 
 
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", DECODERS)
 def test_a_prefill_does_the_projections_once_per_token(name):
     one, many = graph_of(name, prefill(1, 8)), graph_of(name, prefill(3, 8))
     assert macs(many) == 3 * macs(one)
@@ -219,32 +238,54 @@ def test_dtype_of_the_checkpoint(tiny, dtype, name):
     assert describe(ModelConfig("t", tiny | {"dtype": dtype}, "t")).format.name == name
 
 
-@pytest.mark.parametrize("name", shipped_models())
-@pytest.mark.parametrize("phase", [prefill(2, 16), decode(2, 16), decode(1, 1), prefill(1, 1)])
+@pytest.mark.parametrize(("name", "phase"), runnable())
 def test_graph_conforms(name, phase):
     graph = check(graph_of(name, phase))
-    assert set(graph.tensors) == {t for n in graph for t in (*n.op.inputs, n.op.output)}
+    named = {t for n in graph for t in (*n.op.inputs, n.op.output)}
+    assert set(graph.tensors) == named | set(graph.idle)
     assert {t.kind for t in graph.tensors.values()} <= set(TENSOR_KINDS)
     assert {n.op.kind for n in graph} <= set(OPS)
-    dag = graph.dag()
-    assert [n for n in dag if dag.in_degree(n) == 0 and not n.startswith(("embed", "w"))] == []
-    assert graph.max_context == read_config(name).data.get(
-        "max_position_embeddings", read_config(name).data.get("n_positions")
-    )
+    made = {n.op.output for n in graph}
+    given = {t for n in graph for t in n.op.inputs if t not in made}
+    images = ("pixel_values", "input_features")  # the others are stored
+    fed = {t for t in given if graph.tensors[t].kind == "activation"}
+    assert all(t.rpartition(".")[2] in images for t in fed)
+    assert len(fed) <= 1
 
 
-@pytest.mark.parametrize("name", shipped_models())
-def test_shapes_agree_along_every_projection(name):
-    graph = graph_of(name, decode(3, 16))
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_longest_context_is_the_configurations(name):
+    data = read_config(name).data
+    keys = "max_position_embeddings", "n_positions", "context_length"
+    stated = [data[key] for key in keys if key in data]
+    assert graph_of(name, decode(1, 16)).max_context == (stated[0] if stated else None)
+
+
+PARTS = ("q_absorb", "kv_b_proj.k", "kv_b_proj.v", "dt_proj")  # read some columns of their input
+
+
+@pytest.mark.parametrize(("name", "phase"), runnable())
+def test_shapes_agree_along_every_multiplication(name, phase):
+    graph = graph_of(name, phase)
     for node in graph:
-        if node.op.kind == "einsum":
-            source, weight = (graph.tensors[t] for t in node.op.inputs[:2])
-            h, m, n, k = (node.op.ranks.get(rank, 1) for rank in "hmnk")
-            assert source.shape[0] == m
-            assert weight.elements == h * n * k
-            assert graph.tensors[node.op.output].shape == (m, h * n)
-            part = node.op.name.endswith(("q_absorb", "kv_b_proj.k", "kv_b_proj.v"))
-            assert source.shape[1] > h * k if part else source.shape[1] == h * k
+        op, inputs = node.op, [graph.tensors[t] for t in node.op.inputs[:2]]
+        if op.kind == "experts":
+            assert inputs[0].shape == (op.rows, op.k)
+            assert inputs[1].shape[1:] == (op.n, op.k)
+            assert graph.tensors[op.output].shape == (op.rows, op.n)
+        if op.kind != "einsum":
+            continue
+        batch, m, n, k = op.roles().values()
+        assert inputs[1].elements == batch * n * k
+        assert graph.tensors[op.output].shape == (m, batch * n)
+        if op.window:
+            assert inputs[0].shape[1] == op.window.channels
+            assert inputs[0].shape[0] % prod(op.window.size) == 0
+            assert batch * k == op.window.channels * prod(op.window.kernel)
+        elif op.name.endswith(PARTS):
+            assert inputs[0].shape[1] > batch * k
+        else:
+            assert inputs[0].shape == (m, batch * k)
 
 
 def test_every_builder_has_a_shipped_model_or_a_variant():

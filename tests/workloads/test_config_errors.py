@@ -75,7 +75,7 @@ BROKEN = {
     "unknown activation": (
         {"hidden_act": "relu6"},
         ("{file}:9: 'hidden_act' is \"relu6\"; "
-        "known: silu, swish, gelu_pytorch_tanh, gelu_new, gelu"),
+        "known: silu, swish, gelu_pytorch_tanh, gelu_new, gelu, relu2"),
     ),
     "unknown dtype": (
         {"torch_dtype": "auto"},

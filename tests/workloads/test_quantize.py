@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from kernels_ref.errors import UserError
 from kernels_ref.formats import FormatError, get_format
 from workloads import build, decode, prefill, quantize, read_config
+from workloads.builders import phases_of
 from workloads.config import shipped_models
 from workloads.graph import check
-from workloads.phase import Phase
+from workloads.phase import Phase, encode
 from workloads.transforms import TRANSFORMS
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -30,12 +31,17 @@ def formats_of(graph):
     return {name: tensor.format for name, tensor in graph.tensors.items()}
 
 
+CACHED = [name for name in shipped_models() if "decode" in phases_of(read_config(name))]
+RECURRENT = ("mamba-130m", "mamba-2.8b", "rwkv-4-169m")
+ATTENTIVE = [name for name in CACHED if name not in (*RECURRENT, "bitnet-b1.58-2b")]
+
+
 @settings(deadline=None, max_examples=40)
 @given(
-    st.sampled_from(shipped_models()),
+    st.sampled_from(ATTENTIVE),
     st.sampled_from([None, "fp16", "fp32", "fp8", "w8a8", "w4a16", "w4a8", "w3a16-g64-sym"]),
     st.sampled_from([None, "fp8", "int8", "int4"]),
-    st.sampled_from([prefill(1, 7), decode(3, 65), Phase("prefill", 1, 4, 65)]),
+    st.sampled_from([prefill(1, 700), decode(3, 65), Phase("prefill", 1, 4, 65)]),
 )
 def test_formats_change_bytes_and_never_work(name, formats, kv, phase):
     before = graph_of(name, phase)
@@ -93,14 +99,44 @@ def test_16_bits_are_the_models_own():
     assert formats_of(fp32)["k_cache"].name == formats_of(fp32)["norm.weight"].name == "bf16"
 
 
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", ATTENTIVE)
 def test_an_8_bit_cache_is_half_as_large(name):
-    before = graph_of(name, decode(2, 65))
+    before = quantize(graph_of(name, decode(2, 65)), "bf16")
     after = quantize(before, kv="fp8")
     assert 2 * after.kv_bytes == before.kv_bytes
     appended = [n.op for n in after if n.op.kind == "move"]
     assert all(op.inputs[0].endswith(".quantize_kv") for op in appended)
     assert quantize(before, kv="bf16").kv_bytes == before.kv_bytes
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_model_without_a_cache_says_so(name):
+    with pytest.raises(UserError, match="has no key-value cache in its phase decode"):
+        quantize(graph_of(name, decode(2, 65)), kv="fp8")
+
+
+@pytest.mark.parametrize("name", ["vit-base", "resnet-50", "bert-base", "clip-vit-base-patch32"])
+def test_encoders_store_their_matrices_in_8_bits(name):
+    before = graph_of(name, encode(1, 16))
+    after = quantize(before, "w8a8")
+    assert macs(after) == macs(before)
+    assert after.params == before.params
+    kept = quantize(before, "fp16").weight_bytes
+    assert kept / 2 < after.weight_bytes < 0.8 * kept
+
+
+def test_routers_stay_at_16_bits_and_experts_do_not():
+    formats = formats_of(quantize(graph_of("mixtral-8x7b", decode(1, 8)), "w4a16"))
+    assert formats["gate.weight"].name == "bf16"
+    assert formats["experts.down_proj.weight"].bits == 4
+
+
+def test_what_a_phase_does_not_run_is_stored_like_the_rest():
+    bytes_of = {
+        phase.kind: quantize(graph_of("t5-small", phase), "w8a8").weight_bytes
+        for phase in (encode(1, 16), prefill(1, 16), decode(1, 16))
+    }
+    assert len(set(bytes_of.values())) == 1
 
 
 def test_an_int8_cache_stores_a_scale_per_head_and_token():

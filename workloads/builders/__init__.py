@@ -1,7 +1,7 @@
 """From a model configuration to the graph of a phase: `build(read_config("llama-3-8b"), phase)`.
 
 A new family is a function from its fields to a spec and a line in BUILDERS; a model of another
-shape is a spec of its own and a line in GRAPHS.
+shape is a spec of its own and a line in SHAPES.
 Not modeled: `quantization_config`; formats are a transform here, so the key is refused.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from workloads.builders.convnets import (
     ConvNetSpec,
@@ -106,18 +106,29 @@ BUILDERS: dict[str, Callable[[Fields], Any]] = {
     "deformable_detector": deformable_detector,
 }
 
+
+class Shape(NamedTuple):
+    """How a description becomes a graph, and in which phases."""
+
+    build: Callable[[str, Any, Phase], Graph]
+    phases: tuple[str, ...]
+
+
+TOKENS = ("prefill", "decode", "verify")
+IMAGES = ("encode",)
+
 # what a configuration means -> how that becomes a graph
-GRAPHS: dict[type, Callable[[str, Any, Phase], Graph]] = {
-    DecoderSpec: build_decoder,
-    EncoderSpec: build_encoder,
-    EncoderDecoderSpec: build_encoder_decoder,
-    TowersSpec: build_towers,
-    MambaSpec: build_mamba,
-    RwkvSpec: build_rwkv,
-    VisionLanguageSpec: build_vision_language,
-    ConvNetSpec: build_convnet,
-    ConvAttentionSpec: build_conv_attention,
-    DetectorSpec: build_detector,
+SHAPES: dict[type, Shape] = {
+    DecoderSpec: Shape(build_decoder, TOKENS),
+    EncoderSpec: Shape(build_encoder, IMAGES),
+    EncoderDecoderSpec: Shape(build_encoder_decoder, ("encode", *TOKENS)),
+    TowersSpec: Shape(build_towers, IMAGES),
+    MambaSpec: Shape(build_mamba, TOKENS),
+    RwkvSpec: Shape(build_rwkv, TOKENS),
+    VisionLanguageSpec: Shape(build_vision_language, ("encode", *TOKENS)),
+    ConvNetSpec: Shape(build_convnet, IMAGES),
+    ConvAttentionSpec: Shape(build_conv_attention, IMAGES),
+    DetectorSpec: Shape(build_detector, IMAGES),
 }
 
 # model_type of a multimodal model -> that of its language model, nested under `text_config`.
@@ -131,7 +142,12 @@ def build(config: ModelConfig, phase: Phase) -> Graph:
     the model cannot run.
     """
     spec = describe(config)
-    return GRAPHS[type(spec)](config.name, spec, phase)
+    return SHAPES[type(spec)].build(config.name, spec, phase)
+
+
+def phases_of(config: ModelConfig) -> tuple[str, ...]:
+    """The phases that the model has. Raises ConfigError as `build` does."""
+    return SHAPES[type(describe(config))].phases
 
 
 def describe(config: ModelConfig) -> Any:

@@ -19,7 +19,15 @@ from workloads.builders.draft import Draft
 from workloads.builders.encoder import graph_of
 from workloads.builders.encoders import labels_of
 from workloads.builders.fields import Fields
-from workloads.builders.images import Image, activate, convolve, mean_of_all, normalize_batch, pool
+from workloads.builders.images import (
+    Conv,
+    Image,
+    activate,
+    convolve,
+    mean_of_all,
+    normalize_batch,
+    pool,
+)
 from workloads.builders.parts import storage_format
 from workloads.graph import Graph
 from workloads.phase import Phase, encode
@@ -267,11 +275,9 @@ def add_block(draft: Draft, block: Block, image: Image, prefix: str) -> Image:
 
 def _add_step(draft: Draft, name: str, step: Step, image: Image) -> Image:
     if step.pool:
-        return pool(draft, name, "max_pool", image, step.kernel, step.stride, step.padding or 0)
-    image = convolve(
-        draft, name, image, step.out, step.kernel, step.stride, step.padding, step.groups,
-        bias=step.bias,
-    )  # fmt: skip
+        return pool(draft, name, image, Conv(0, step.kernel, step.stride, step.padding or 0))
+    conv = Conv(step.out, step.kernel, step.stride, step.padding, step.groups, step.bias)
+    image = convolve(draft, name, image, conv)
     if not step.bias:
         image = normalize_batch(draft, f"{name}.normalization", image)
     return activate(draft, f"{name}.act", step.act, image) if step.act else image

@@ -10,7 +10,7 @@ from __future__ import annotations
 from kernels_ref.errors import UserError
 from workloads.builders.draft import Draft
 from workloads.builders.encoder_spec import EncoderSpec, TowersSpec
-from workloads.builders.images import Image, convolve
+from workloads.builders.images import Conv, Image, convolve
 from workloads.builders.layer import Beside, add_layers
 from workloads.graph import Graph, check
 from workloads.phase import Phase, encode
@@ -126,9 +126,8 @@ def _patches(draft: Draft, spec: EncoderSpec, batch: int) -> str:
     side, name = patches.image, f"{draft.prefix}pixel_values"
     draft.tensor(name, (batch * side * side, patches.channels), "activation")
     pixels = Image(name, batch, (side, side))
-    stream = convolve(
-        draft, patches.name, pixels, spec.hidden, patches.patch, patches.patch, bias=patches.bias
-    ).tensor
+    conv = Conv(spec.hidden, patches.patch, patches.patch, bias=patches.bias)
+    stream = convolve(draft, patches.name, pixels, conv).tensor
     if not patches.extra:
         return stream
     shape = (patches.extra, spec.hidden)
@@ -144,7 +143,7 @@ def _frames(draft: Draft, spec: EncoderSpec, batch: int) -> str:
     draft.tensor(name, (batch * length, frames.channels), "activation")
     sound = Image(name, batch, (length,))
     for conv, stride in (("conv1", 1), ("conv2", 2)):
-        sound = convolve(draft, conv, sound, spec.hidden, 3, stride, 1, bias=True)
+        sound = convolve(draft, conv, sound, Conv(spec.hidden, 3, stride, 1, bias=True))
         made = draft.vector(f"{conv}.act", "gelu", (sound.tensor,))
         sound = Image(made, batch, sound.size)
     return sound.tensor

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from workloads.builders.encoder_spec import EncoderSpec, Patches, TowersSpec
-from workloads.builders.fields import MAX_LAYERS, Fields
+from workloads.builders.fields import MAX_LAYERS, Fields, nested
 from workloads.builders.parts import PLAIN, Layer, grouped, storage_format
 from workloads.builders.spec import ExpertsSpec, Names
 
@@ -125,7 +125,7 @@ def clip(f: Fields) -> TowersSpec:
     """CLIP: an image's and a text's rows, projected to one width."""
     f.defaults = {"projection_dim": 512}
     width = f.integer("projection_dim")
-    text = f.nested("text_config")
+    text = nested(f, "text_config")
     text.defaults = {"hidden_act": "quick_gelu", "vocab_size": 49408, "hidden_size": 512,
                      "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8,
                      "max_position_embeddings": 77}  # fmt: skip
@@ -139,7 +139,7 @@ def clip(f: Fields) -> TowersSpec:
         projection=width,
         max_context=positions,
     )
-    return TowersSpec(image=clip_vision(f.nested("vision_config"), width), text=words)
+    return TowersSpec(image=clip_vision(nested(f, "vision_config"), width), text=words)
 
 
 def clip_vision(f: Fields, projection: int) -> EncoderSpec:

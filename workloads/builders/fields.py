@@ -31,30 +31,6 @@ class Fields:
         self.problems: list[str] = []
         self._bad: set[str] = set()
 
-    def nested(self, key: str) -> Fields:
-        """The object of this key; what is wrong in it is reported with the rest."""
-        data = self.data.get(key)
-        if not isinstance(data, dict):
-            self.complain(key, "is not an object; a configuration of a part of the model is wanted")
-            data = {}
-        inner = Fields(self.config, self.family, data, f"{self.prefix}{key}.")
-        inner.problems = self.problems
-        return inner
-
-    def objects(self, key: str) -> list[Fields]:
-        """A list of objects, at least one, each as `nested` has it."""
-        values = self.data.get(key)
-        if not isinstance(values, list) or not all(isinstance(item, dict) for item in values):
-            values = []
-        if not values:
-            self.complain(key, "is not a list of objects with at least one")
-        found = []
-        for number, value in enumerate(values):
-            inner = Fields(self.config, self.family, value, f"{self.prefix}{key}[{number}].")
-            inner.problems = self.problems
-            found.append(inner)
-        return found
-
     def integer(self, key: str, default: int | None = None, maximum: int = MAX_INTEGER) -> int:
         """A positive integer; a problem reads as 1."""
         value = self._value(key, default)
@@ -181,3 +157,28 @@ class Fields:
         shown = json.dumps(value)
         shown = shown if len(shown) <= 40 else shown[:37] + "..."
         self.complain(key, f"is {shown}; {wanted}")
+
+
+def nested(f: Fields, key: str) -> Fields:
+    """The object of this key; what is wrong in it is reported with the rest."""
+    data = f.data.get(key)
+    if not isinstance(data, dict):
+        f.complain(key, "is not an object; a configuration of a part of the model is wanted")
+        data = {}
+    return _inside(f, data, key)
+
+
+def objects(f: Fields, key: str) -> list[Fields]:
+    """A list of objects, at least one, each as `nested` has it."""
+    values = f.data.get(key)
+    if not isinstance(values, list) or not all(isinstance(item, dict) for item in values):
+        values = []
+    if not values:
+        f.complain(key, "is not a list of objects with at least one")
+    return [_inside(f, value, f"{key}[{number}]") for number, value in enumerate(values)]
+
+
+def _inside(f: Fields, data: Mapping[str, Any], key: str) -> Fields:
+    inner = Fields(f.config, f.family, data, f"{f.prefix}{key}.")
+    inner.problems = f.problems
+    return inner

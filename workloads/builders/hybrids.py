@@ -25,8 +25,9 @@ from kernels_ref.formats import Format
 from workloads.builders.convnets import Block, ConvNetSpec, Step, add_block, inverted, resnet
 from workloads.builders.draft import Draft
 from workloads.builders.encoder import graph_of
-from workloads.builders.fields import Fields
+from workloads.builders.fields import Fields, objects
 from workloads.builders.images import (
+    Conv,
     Image,
     activate,
     convolve,
@@ -85,7 +86,7 @@ def conv_attention(f: Fields) -> ConvAttentionSpec:
         channels=f.integer("num_channels"),
         image=f.integer("image_size"),
         stem=f.integer("stem_width"),
-        stages=tuple(_stage(stage) for stage in f.objects("stages")),
+        stages=tuple(_stage(stage) for stage in objects(f, "stages")),
         labels=f.integer("num_labels"),
         format=storage_format(f),
     )
@@ -157,7 +158,7 @@ def _pixels(
 
 def _mix(draft: Draft, stage: Stage, image: Image) -> Image:
     """A depthwise convolution that is added to its input."""
-    mixed = convolve(draft, "mixer", image, stage.width, stage.kernel, groups=stage.width)
+    mixed = convolve(draft, "mixer", image, Conv(stage.width, stage.kernel, groups=stage.width))
     mixed = normalize_batch(draft, "mixer.normalization", mixed)
     return activate(draft, "mixer.add", "add", mixed, image.tensor)
 
@@ -166,7 +167,9 @@ def _attend(draft: Draft, stage: Stage, image: Image) -> Image:
     """Attention over all positions, or over fewer."""
     width, source = stage.width, normalize_batch(draft, "attention.norm", image)
     if stage.reduce > 1:
-        source = convolve(draft, "attention.reduce", source, width, 3, stage.reduce, groups=width)
+        source = convolve(
+            draft, "attention.reduce", source, Conv(width, 3, stage.reduce, groups=width)
+        )
     q, k, v = (draft.project(f"attention.{part}", source.tensor, width) for part in "qkv")
     name = f"{draft.prefix}attention"
     output = draft.tensor(name, draft.tensors[q].shape, "activation")
@@ -187,7 +190,7 @@ def _mlp(draft: Draft, stage: Stage, image: Image) -> Image:
     """Two convolutions of one position each, widened between; of a mixer a depthwise one first."""
     source, width = image, stage.width
     if stage.kind == "mixer":
-        source = convolve(draft, "mlp.depthwise", source, width, 7, groups=width)
+        source = convolve(draft, "mlp.depthwise", source, Conv(width, 7, groups=width))
     source = normalize_batch(draft, "mlp.norm", source)
     wide = draft.project("mlp.fc1", source.tensor, width * stage.expand, bias=True)
     made = draft.vector("mlp.act", "gelu", (wide,))
@@ -228,7 +231,7 @@ def build_detector(name: str, spec: DetectorSpec, phase: Phase) -> Graph:
 def _deformable(draft: Draft, image: Image, width: int) -> Image:
     """Two offsets and a weight for every tap of every position, samples there, their product."""
     taps, taken = TAPS**2, draft.tensors[image.tensor].shape[1]
-    offsets = convolve(draft, "offsets", image, 3 * taps, TAPS, bias=True)
+    offsets = convolve(draft, "offsets", image, Conv(3 * taps, TAPS, bias=True))
     rows, full = image.batch * image.positions, f"{draft.prefix}samples"
     samples = draft.tensor(full, (rows, taps * taken), "activation")
     inputs = (image.tensor, offsets.tensor)

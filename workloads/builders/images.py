@@ -22,40 +22,50 @@ class Image:
         return prod(self.size)
 
 
-def convolve(
-    draft: Draft,
-    name: str,
-    image: Image,
-    channels: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int | None = None,
-    groups: int = 1,
-    dilation: int = 1,
-    bias: bool = False,
-    cut: int | None = None,
-) -> Image:
+@dataclass(frozen=True, slots=True)
+class Conv:
     """A convolution with the same kernel along every axis; the padding keeps the size if None and
     the stride is 1, and is none at a stride of a whole kernel. `cut`: only so many positions."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int | None = None
+    groups: int = 1
+    bias: bool = False
+    cut: int | None = None
+
+    def around(self) -> int:
+        """Positions of padding at either end."""
+        if self.padding is not None:
+            return self.padding
+        return 0 if self.stride == self.kernel else (self.kernel - 1) // 2
+
+    def size(self, before: tuple[int, ...]) -> tuple[int, ...]:
+        """Positions of the output."""
+        if self.cut:
+            return (self.cut,)
+        around = 2 * self.around() - self.kernel
+        return tuple((side + around) // self.stride + 1 for side in before)
+
+
+def convolve(draft: Draft, name: str, image: Image, conv: Conv) -> Image:
+    """The image through a convolution."""
     taken = draft.tensors[image.tensor].shape[1]
-    reach = dilation * (kernel - 1) + 1
-    around = 0 if stride == kernel else (reach - 1) // 2
-    around = around if padding is None else padding
-    size = tuple((side + 2 * around - reach) // stride + 1 for side in image.size)
-    size = (cut,) if cut else size
+    size, groups = conv.size(image.size), conv.groups
     axes = len(size)
-    taps = taken // groups * kernel**axes
+    taps = taken // groups * conv.kernel**axes
     full = draft.prefix + name
-    weight = draft.tensor(f"{full}.weight", (channels, taps), "weight")
-    biases = (draft.tensor(f"{full}.bias", (channels,), "weight"),) if bias else ()
+    weight = draft.tensor(f"{full}.weight", (conv.channels, taps), "weight")
+    biases = (draft.tensor(f"{full}.bias", (conv.channels,), "weight"),) if conv.bias else ()
     rows = image.batch * prod(size)
-    output = draft.tensor(full, (rows, channels), "activation")
-    ranks = {"m": rows, "n": channels // groups, "k": taps}
+    output = draft.tensor(full, (rows, conv.channels), "activation")
+    ranks = {"m": rows, "n": conv.channels // groups, "k": taps}
     spec = "mk,nk->mn"
     if groups > 1:
         ranks, spec = {"g": groups, **ranks}, "gmk,gnk->gmn"
-    window = Window(taken, image.size, (kernel,) * axes, (stride,) * axes, (dilation,) * axes)
-    slides = None if kernel == stride == 1 else window
+    sides = (conv.kernel,) * axes, (conv.stride,) * axes, (1,) * axes
+    slides = None if conv.kernel == conv.stride == 1 else Window(taken, image.size, *sides)
     draft.add(Einsum(full, (image.tensor, weight, *biases), output, ranks, spec, slides))
     return Image(output, image.batch, size)
 
@@ -76,16 +86,14 @@ def activate(draft: Draft, name: str, function: str, image: Image, *others: str)
     return Image(made, image.batch, image.size)
 
 
-def pool(
-    draft: Draft, name: str, function: str, image: Image, kernel: int, stride: int, padding: int = 0
-) -> Image:
-    """The largest of each window, or the mean."""
-    size = tuple((side + 2 * padding - kernel) // stride + 1 for side in image.size)
+def pool(draft: Draft, name: str, image: Image, window: Conv) -> Image:
+    """The largest of each window."""
+    size = window.size(image.size)
     full, channels = draft.prefix + name, draft.tensors[image.tensor].shape[1]
     rows = image.batch * prod(size)
     output = draft.tensor(full, (rows, channels), "activation")
-    taps = kernel ** len(size)
-    draft.add(Vector(full, (image.tensor,), output, function, rows, channels, taps))
+    taps = window.kernel ** len(size)
+    draft.add(Vector(full, (image.tensor,), output, "max_pool", rows, channels, taps))
     return Image(output, image.batch, size)
 
 

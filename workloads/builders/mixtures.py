@@ -100,12 +100,8 @@ def deepseek_v3(f: Fields) -> DecoderSpec:
 
 
 def _deepseek(f: Fields, scores: str) -> DecoderSpec:
-    f.defaults = {
-        "tie_word_embeddings": False,
-        "attention_bias": False,
-        "moe_layer_freq": 1,
-        "hidden_act": "silu",
-    }
+    f.defaults = {"tie_word_embeddings": False, "attention_bias": False, "moe_layer_freq": 1,
+                  "hidden_act": "silu"}  # fmt: skip
     latent = LatentSpec(
         f.nullable_integer("q_lora_rank"),
         f.integer("kv_lora_rank"),
@@ -113,17 +109,6 @@ def _deepseek(f: Fields, scores: str) -> DecoderSpec:
         f.integer("qk_rope_head_dim"),
         f.integer("v_head_dim"),
     )
-    inner, shared = f.integer("moe_intermediate_size"), f.natural("n_shared_experts")
-    experts = replace(
-        _experts(f, "n_routed_experts", inner, scores),
-        shared=shared * inner,
-        shared_name=SHARED,
-        choice_bias=scores == "sigmoid",
-    )
-    dense, every = f.natural("first_k_dense_replace"), f.integer("moe_layer_freq")
-    layers = [
-        Layer(None, experts if i >= dense and i % every == 0 else None) for i in range(count_of(f))
-    ]
     hidden, heads = f.integer("hidden_size"), f.integer("num_attention_heads")
     return DecoderSpec(
         hidden=hidden,
@@ -134,7 +119,7 @@ def _deepseek(f: Fields, scores: str) -> DecoderSpec:
         kv_heads=heads,
         head_dim=latent.nope + latent.rope,
         rotary_dim=latent.rope,
-        layers=grouped(layers),
+        layers=_deepseek_layers(f, scores),
         names=Names(),
         norm="rmsnorm",
         norm_tensors=("weight",),
@@ -146,6 +131,24 @@ def _deepseek(f: Fields, scores: str) -> DecoderSpec:
         tied=f.flag("tie_word_embeddings"),
         format=storage_format(f),
         max_context=f.nullable_integer("max_position_embeddings", required=False),
+    )
+
+
+def _deepseek_layers(f: Fields, scores: str) -> tuple[LayerKind, ...]:
+    """Dense ones first; the shared experts are one as wide as all of them."""
+    inner, shared = f.integer("moe_intermediate_size"), f.natural("n_shared_experts")
+    experts = replace(
+        _experts(f, "n_routed_experts", inner, scores),
+        shared=shared * inner,
+        shared_name=SHARED,
+        choice_bias=scores == "sigmoid",
+    )
+    dense, every = f.natural("first_k_dense_replace"), f.integer("moe_layer_freq")
+    return grouped(
+        [
+            Layer(None, experts if i >= dense and i % every == 0 else None)
+            for i in range(count_of(f))
+        ]
     )
 
 

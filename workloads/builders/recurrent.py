@@ -21,7 +21,7 @@ from kernels_ref.formats import Format
 from workloads.builders.draft import Draft
 from workloads.builders.encoder import graph_of
 from workloads.builders.fields import MAX_LAYERS, Fields
-from workloads.builders.images import Image, convolve
+from workloads.builders.images import Conv, Image, convolve
 from workloads.builders.parts import storage_format
 from workloads.graph import Graph
 from workloads.ops import Move, Vector
@@ -125,10 +125,10 @@ def _mamba_mixer(draft: Draft, spec: MambaSpec, phase: Phase, source: str) -> st
     x = draft.project("in_proj.x", source, inner, spec.bias)
     gate = draft.project("in_proj.z", source, inner, spec.bias)
     sound = Image(x, phase.batch, (phase.tokens,))
-    taken = convolve(
-        draft, "conv1d", sound, inner, spec.taps, padding=spec.taps - 1, groups=inner,
-        bias=spec.conv_bias, cut=phase.tokens,
-    )  # fmt: skip
+    conv = Conv(
+        inner, spec.taps, padding=spec.taps - 1, groups=inner, bias=spec.conv_bias, cut=phase.tokens
+    )
+    taken = convolve(draft, "conv1d", sound, conv)
     x = draft.vector("conv1d.act", "silu", (taken.tensor,))
     chosen = draft.project("x_proj", x, spec.rank + 2 * spec.state)
     step = draft.project("dt_proj", chosen, inner, bias=True, k=spec.rank)

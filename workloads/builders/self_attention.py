@@ -50,8 +50,9 @@ def self_attention(
     if spec.sinks:
         operands.append(draft.tensor(f"{draft.prefix}sinks", (spec.q_heads,), "weight"))
     operands += [bias] if bias else []
-    op = _attention(draft, spec, phase, "attention", tuple(operands), seen)
-    op = replace(op, window=kind.window, softcap=spec.softcap, bias=bias is not None)
+    op = _attention(draft, spec, phase, "attention", tuple(operands))
+    op = replace(op, kv_len=seen, causal=spec.causal, window=kind.window)
+    op = replace(op, softcap=spec.softcap, bias=bias is not None)
     return _out(draft, spec, "", op)
 
 
@@ -74,19 +75,15 @@ def cross_attention(draft: Draft, spec: Stack, encoded: Encoded, phase: Phase, s
             found.append(draft.tensor(cache, shape, "kv"))
             draft.keep(name, width, spec.hidden, bias)
     name = f"{names.cross}attention"
-    op = _attention(draft, spec, phase, name, (q, *found), encoded.length, causal=False)
+    op = _attention(draft, spec, phase, name, (q, *found))
+    op = replace(op, kv_len=encoded.length, causal=False)
     return _out(draft, spec, names.cross, op)
 
 
 def _attention(
-    draft: Draft,
-    spec: Stack,
-    phase: Phase,
-    name: str,
-    operands: tuple[str, ...],
-    seen: int,
-    causal: bool = True,
+    draft: Draft, spec: Stack, phase: Phase, name: str, operands: tuple[str, ...]
 ) -> Attention:
+    """Every new token to as many keys."""
     name = draft.prefix + name
     shape = (phase.batch * phase.tokens, spec.q_heads * spec.head_dim)
     return Attention(
@@ -97,10 +94,9 @@ def _attention(
         q_heads=spec.q_heads,
         kv_heads=spec.kv_heads,
         q_len=phase.tokens,
-        kv_len=seen,
+        kv_len=phase.tokens,
         head_dim=spec.head_dim,
         v_head_dim=spec.head_dim,
-        causal=causal and spec.causal,
     )
 
 

@@ -21,7 +21,7 @@ from workloads.builders.draft import Draft
 from workloads.builders.encoder import add_encoder, graph_of
 from workloads.builders.encoder_spec import EncoderSpec, Patches
 from workloads.builders.encoders import clip_vision
-from workloads.builders.fields import MAX_LAYERS, Fields
+from workloads.builders.fields import MAX_LAYERS, Fields, nested
 from workloads.builders.layer import add_layers
 from workloads.builders.parts import PLAIN, Layer, grouped, storage_format
 from workloads.builders.rotary import llama, qwen2
@@ -63,9 +63,9 @@ class VisionLanguageSpec:
 def llava(f: Fields) -> VisionLanguageSpec:
     """LLaVA 1.5: CLIP's tower up to the last layer but one, without its class token."""
     f.defaults = {"projector_hidden_act": "gelu", "vision_feature_layer": -2}
-    text = f.nested("text_config")
+    text = nested(f, "text_config")
     language = llama(text)
-    vision = clip_vision(f.nested("vision_config"), 0)
+    vision = clip_vision(nested(f, "vision_config"), 0)
     layer = f.data.get("vision_feature_layer", -2)
     count = vision.layers[0].count
     if type(layer) is not int or not -count <= layer < 0:
@@ -86,21 +86,36 @@ def llava(f: Fields) -> VisionLanguageSpec:
 def qwen2_vl(f: Fields) -> VisionLanguageSpec:
     """Qwen2-VL: four patches of two frames each make a token (arXiv 2409.12191, sec. 2.1)."""
     language = qwen2(f)
-    v = f.nested("vision_config")
+    v = nested(f, "vision_config")
     v.defaults = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16,
                   "in_channels": 3, "patch_size": 14, "spatial_merge_size": 2,
                   "temporal_patch_size": 2, "hidden_act": "quick_gelu"}  # fmt: skip
+    vision, merged = _qwen_tower(v), v.integer("spatial_merge_size") ** 2
+    return VisionLanguageSpec(
+        vision=vision,
+        used=vision.layers[0].count,
+        merged=merged,
+        first=0,
+        merge_norm=True,
+        inner=vision.hidden * merged,
+        activation="gelu",
+        language=language,
+    )
+
+
+def _qwen_tower(v: Fields) -> EncoderSpec:
+    """Rotated positions, merged projections."""
     hidden, heads = v.integer("embed_dim"), v.integer("num_heads")
     v.multiple("embed_dim", hidden, "num_heads", heads)
-    merged, patch = v.integer("spatial_merge_size"), v.integer("patch_size")
+    patch, each = v.integer("patch_size"), max(1, hidden // heads)
     channels = v.integer("in_channels") * v.integer("temporal_patch_size")
-    vision = EncoderSpec(
+    return EncoderSpec(
         hidden=hidden,
         intermediate=hidden * v.integer("mlp_ratio"),
         q_heads=heads,
         kv_heads=heads,
-        head_dim=max(1, hidden // heads),
-        rotary_dim=max(1, hidden // heads),
+        head_dim=each,
+        rotary_dim=each,
         layers=grouped([Layer()] * v.integer("depth", maximum=MAX_LAYERS)),
         names=QWEN_NAMES,
         norm="layernorm",
@@ -112,18 +127,8 @@ def qwen2_vl(f: Fields) -> VisionLanguageSpec:
         out_bias=True,
         mlp_bias=True,
         causal=False,
-        format=storage_format(f),
+        format=storage_format(v),
         patches=Patches(channels, IMAGE // patch * patch, patch, 0, False, "patch_embed.proj"),
-    )
-    return VisionLanguageSpec(
-        vision=vision,
-        used=vision.layers[0].count,
-        merged=merged**2,
-        first=0,
-        merge_norm=True,
-        inner=hidden * merged**2,
-        activation="gelu",
-        language=language,
     )
 
 

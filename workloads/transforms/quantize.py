@@ -1,13 +1,15 @@
 """Give a graph's tensors other number formats: what GPTQ, AWQ, SmoothQuant and FP8 recipes store.
 
 Weights and activations of 16 bits or more: every tensor takes the named format. Below that:
-- weights: those of the layers' projections. Token and position tables, lm_head, OPT's project_in
-  and project_out, norms and biases stay at 16 bits, as in published GPTQ, AWQ and SmoothQuant
-  checkpoints, which quantize the linear layers of the transformer blocks only.
+- weights: those of the layers' projections, convolutions and experts, also of parts that the phase
+  does not run. Token and position tables, lm_head, OPT's project_in and project_out, routers, norms
+  and biases stay at 16 bits, as in published GPTQ, AWQ and SmoothQuant checkpoints, which quantize
+  the linear layers of the transformer blocks only.
 - activations: what these projections read. An op `<tensor>.quantize` makes it, once for all its
   readers (dynamic scales per token). Attention, norms and residuals stay at 16 bits.
 - caches: the 16-bit format unless `kv` names one; an op `<tensor>.quantize_kv` converts the new
-  rows, with a scale per row of a head. Prefill attention reads the fresh rows at 16 bits.
+  rows, with a scale per row of a head. Prefill attention reads the fresh rows at 16 bits. States of
+  recurrent layers stay as they are.
 The 16-bit format is fp16 for a graph that has fp16 tensors, bf16 for any other (also fp32).
 MACs never change. Not modeled: rotations and smoothing factors (folded into weights), outlier
 columns, static scales (which would need no maximum). Where q, k and v are merged in one tensor, the
@@ -25,7 +27,7 @@ from kernels_ref.formats import Format, FormatError, get_format
 from workloads.graph import Graph, Node, Op, Tensor, check
 from workloads.ops import Vector
 
-KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out")
+KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out", "gate", "router")
 
 
 def quantize(graph: Graph, formats: str | None = None, kv: str | None = None) -> Graph:
@@ -55,8 +57,9 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -
     tensors = {name: replace(t, format=base) for name, t in graph.tensors.items()}
     projections = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
     if weight.bits < 16:
-        for op in projections.values():
-            tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], format=weight)
+        stored = [op.inputs[1] for op in projections.values()]
+        for name in (*stored, *(name for name in graph.idle if _is_matrix(tensors[name]))):
+            tensors[name] = replace(tensors[name], format=weight)
     graph = replace(graph, tensors=tensors)
     if activation.bits >= 16:
         return graph
@@ -67,15 +70,22 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -
 
 def _is_projection(graph: Graph, op: Op) -> bool:
     """A matrix of parameters inside a layer; a table that doubles as lm_head is not."""
-    if op.kind not in ("einsum", "experts") or op.name in KEPT_AT_16_BITS:
-        return False
-    stored = graph.tensors[op.inputs[1]]
-    return stored.kind == "weight" and len(stored.shape) >= 2
+    return op.kind in ("einsum", "experts") and _is_matrix(graph.tensors[op.inputs[1]])
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    """Of a layer's parameters, by its name `<op>.weight`."""
+    op = tensor.name.removesuffix(".weight").rpartition(".")[2]
+    return tensor.kind == "weight" and len(tensor.shape) >= 2 and op not in KEPT_AT_16_BITS
 
 
 def _caches(graph: Graph, number_format: Format) -> Graph:
     """The caches in another format; below 16 bits the appended rows are converted first."""
-    caches = {name: t for name, t in graph.tensors.items() if t.kind == "kv"}
+    read = {t for node in graph if node.op.kind == "attention" for t in node.op.inputs}
+    written = {n.op.output for n in graph if n.op.kind == "move"}
+    caches = {n: t for n, t in graph.tensors.items() if t.kind == "kv" and n in read | written}
+    if not caches:
+        raise UserError(f"{graph.name} has no key-value cache in its phase {graph.phase}")
     if any(tensor.format.bits < 16 for tensor in caches.values()):
         raise UserError(f"{graph.name}: its caches are quantized already")
     changed = {name: replace(t, format=number_format) for name, t in caches.items()}

@@ -12,7 +12,7 @@ from accel_models.reader import DesignError
 from kernels_ref.formats import get_format
 from mappers.context import Context, datapath_of, room, searched
 from mappers.contractions import of_attention, per_element
-from mappers.cost import Cost, in_sequence
+from mappers.cost import Cost, compose, in_one_kernel, in_sequence
 from mappers.flash import flash_cost, flash_tiles, two_level_tiles
 from mappers.flash_problem import Flash, FlashTile
 from mappers.fused_matmul import pair_facts
@@ -28,10 +28,32 @@ IN_MEMORY = "mask in memory"
 
 
 def plan_attention(group: Group, context: Context) -> Plan:
-    """The best of its variants; only in one pass if operands lie on chip. With a
-    mask, what it would take to read one from memory is among those not taken."""
+    """Sequences of each length by the best of its variants, all in one kernel."""
     op = group.ops[0]
     assert isinstance(op, Attention)
+    if not op.lengths:
+        return _plan_alike(op, context)
+    plans = []
+    for part in op.parts():
+        key = None if context.key is None else (context.key, part.batch, part.kv_len)
+        plans.append(_plan_alike(part, replace(context, key=key)))
+    longest = plans[-1]
+    return replace(
+        longest,
+        cost=compose(in_one_kernel([plan.cost.work for plan in plans]), longest.path),
+        tile=f"{longest.tile}, {len(plans)} lengths",
+        mapping=[
+            {"sequences": count, "keys_seen": keys, **plan.mapping}
+            for (count, keys), plan in zip(op.lengths, plans, strict=True)
+        ],
+        work=op.macs,
+        instead={},
+    )
+
+
+def _plan_alike(op: Attention, context: Context) -> Plan:
+    """The best of its variants; only in one pass if operands lie on chip. With a
+    mask, what it would take to read one from memory is among those not taken."""
     flash, path = _flash(op, context)
     options: dict[str, Option] = {}
     tiled = replace(flash, mask="tile") if op.causal and op.q_len > 1 else flash

@@ -128,14 +128,32 @@ def _one_vector_engine(work: Work) -> Work:
     return replace(work, busy=merged(work.busy), joules=merged(work.joules))
 
 
-def in_sequence(costs: list[Cost]) -> Cost:
-    """One after the other: everything adds up."""
+def in_one_kernel(works: list[Work]) -> Work:
+    """Jobs of several kinds beside each other: what resources are busy with adds up; the first
+    kind's first loads, the last one's last stores, one launch."""
+    return Work(
+        added([w.busy for w in works]),
+        works[0].head,
+        works[-1].tail,
+        added([w.joules for w in works]),
+        _traffic_of(works),
+        added([w.serial for w in works]),
+        sum(w.sync_s for w in works),
+        max(w.launches for w in works),
+    )
 
+
+def _traffic_of(works: list[Work]) -> Traffic:
     traffic: Traffic = {}
-    for cost in costs:
-        for level, operands in cost.work.traffic.items():
+    for work in works:
+        for level, operands in work.traffic.items():
             for operand, (read, written) in operands.items():
                 add_traffic(traffic, level, operand, read, written)
+    return traffic
+
+
+def in_sequence(costs: list[Cost]) -> Cost:
+    """One after the other: everything adds up."""
     works = [cost.work for cost in costs]
     return Cost(
         sum(cost.latency_s for cost in costs),
@@ -145,7 +163,7 @@ def in_sequence(costs: list[Cost]) -> Cost:
             added([w.head for w in works]),
             added([w.tail for w in works]),
             added([w.joules for w in works]),
-            traffic,
+            _traffic_of(works),
             added([w.serial for w in works]),
             sum(w.sync_s for w in works),
             sum(w.launches for w in works),

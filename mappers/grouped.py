@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mappers.context import Context, datapath_of, searched
 from mappers.contractions import of_einsum
-from mappers.cost import Traffic, Work, add_traffic, added, compose
+from mappers.cost import compose, in_one_kernel
 from mappers.fused_matmul import pair_facts
 from mappers.groups import Group
 from mappers.mapping import describe_tile
@@ -33,30 +33,11 @@ def plan_experts(group: Group, context: Context) -> Plan:
         mappings.append({"experts": part.ranks["e"], "levels": mapping.describe()})
     return Plan(
         path,
-        compose(_together(works), path),
+        compose(in_one_kernel(works), path),
         ", ".join(tiles),
         mappings,
         path.peak_macs_per_s(pair),
         op.macs,
         f"{op.active} active",
         rests_on={"matrix": pair_facts(path, pair)},
-    )
-
-
-def _together(works: list[Work]) -> Work:
-    """One kernel: the first load's first loads, the last one's last stores."""
-    traffic: Traffic = {}
-    for work in works:
-        for level, operands in work.traffic.items():
-            for operand, (read, written) in operands.items():
-                add_traffic(traffic, level, operand, read, written)
-    return Work(
-        added([w.busy for w in works]),
-        works[0].head,
-        works[-1].tail,
-        added([w.joules for w in works]),
-        traffic,
-        added([w.serial for w in works]),
-        sum(w.sync_s for w in works),
-        max(w.launches for w in works),
     )

@@ -7,6 +7,8 @@ keys, its own the last of them. verify: several new tokens per sequence, as a dr
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernels_ref.errors import UserError
@@ -15,19 +17,29 @@ from kernels_ref.errors import UserError
 @dataclass(frozen=True, slots=True)
 class Phase:
     """`kind` encode, prefill, decode or verify; `tokens` new ones per sequence, `context` keys seen
-    by the last. `source`: tokens that the encoder of an encoder-decoder had; None: as it likes."""
+    by the last. `source`: tokens that the encoder of an encoder-decoder had; None: as it likes.
+    `contexts`: of every sequence, where they differ; `context` is then the longest."""
 
     kind: str
     batch: int
     tokens: int
     context: int
     source: int | None = None
+    contexts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch", "tokens", "context", "source"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{self.kind}: {name} is {value}; at least 1 is needed")
+
+    def lengths(self, window: int | None = None) -> tuple[tuple[int, int], ...]:
+        """(sequences, keys that the last token of each may see), the shortest first; at most those
+        of a window that slides over the new tokens."""
+        contexts = self.contexts or (self.context,) * self.batch
+        most = self.context if window is None else window - 1 + self.tokens
+        counts = Counter(min(length, most) for length in contexts)
+        return tuple((counts[keys], keys) for keys in sorted(counts))
 
 
 def encode(batch: int, tokens: int = 1) -> Phase:
@@ -43,6 +55,18 @@ def prefill(batch: int, prompt: int) -> Phase:
 def decode(batch: int, context: int, source: int | None = None) -> Phase:
     """One token of each of `batch` sequences, seeing `context` keys (itself included)."""
     return Phase("decode", batch, 1, context, source)
+
+
+def ragged(contexts: Sequence[int], tokens: int = 1) -> Phase:
+    """A step of sequences of different lengths: one token each, or several to be verified.
+
+    Raises UserError for a context below the number of tokens."""
+    short = min(contexts, default=0)
+    if short < tokens:
+        raise UserError(f"a context of {short} does not hold {tokens} new tokens")
+    kind = "decode" if tokens == 1 else "verify"
+    whole = (len(contexts), tokens, max(contexts))
+    return Phase(kind, *whole, contexts=tuple(contexts) if len(set(contexts)) > 1 else ())
 
 
 def verify(batch: int, tokens: int, context: int) -> Phase:

@@ -32,8 +32,7 @@ def latent_attention(
     rows = draft.project("kv_a_proj_with_mqa", source, width, spec.qkv_bias)
     rows = draft.part_norm("kv_a_layernorm", rows, latent.kv_rank)
     rows = draft.rope("rope_k", rows, latent.rope)
-    positions = (phase.context, phase.tokens)
-    cache = append(draft, phase.batch, (1, width), positions, ("latent", rows))
+    cache = append(draft, phase, (1, width), None, ("latent", rows))
     if fresh(phase):
         mixed = _of_each_head(draft, spec, latent, phase, (q, rows))
     else:
@@ -98,7 +97,7 @@ def _attention(
     latent: bool,
 ) -> Attention:
     """`heads`: of queries, and elements of a key and of a value."""
-    name = f"{draft.prefix}attention"
+    name, lengths = f"{draft.prefix}attention", phase.lengths()
     count, key, value = heads
     output = draft.tensor(name, (phase.batch * phase.tokens, count * value), "activation")
     return Attention(
@@ -112,5 +111,6 @@ def _attention(
         kv_len=phase.context,
         head_dim=key,
         v_head_dim=value,
+        lengths=lengths if len(lengths) > 1 else (),
         latent=latent,
     )

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from workloads.builders.draft import Draft
 from workloads.builders.spec import LayerKind, Stack
 from workloads.ops import Attention, Move
-from workloads.phase import Phase
+from workloads.phase import Phase, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ def self_attention(
 ) -> str:
     """Projections, cache, attention, output projection; `bias` is a table of biases of scores."""
     q, k, v = _queries_keys_values(draft, spec, source)
-    seen, kept = _positions(phase, kind.window)
+    lengths = lengths_of(phase, kind.window)
     keys, values, heads = k, v, (spec.kv_heads, spec.head_dim)
     if phase.kind != "encode":
         caches = tuple(
-            append(draft, phase.batch, heads, (kept, min(phase.tokens, kept)), (letter, rows))
+            append(draft, phase, heads, kind.window, (letter, rows))
             for letter, rows in (("k", k), ("v", v))
         )
         keys, values = (k, v) if fresh(phase) else caches
@@ -51,7 +51,8 @@ def self_attention(
         operands.append(draft.tensor(f"{draft.prefix}sinks", (spec.q_heads,), "weight"))
     operands += [bias] if bias else []
     op = _attention(draft, spec, phase, "attention", tuple(operands))
-    op = replace(op, kv_len=seen, causal=spec.causal, window=kind.window)
+    op = replace(op, kv_len=lengths[-1][1], causal=spec.causal, window=kind.window)
+    op = replace(op, lengths=lengths if len(lengths) > 1 else ())
     op = replace(op, softcap=spec.softcap, bias=bias is not None)
     return _out(draft, spec, "", op)
 
@@ -66,8 +67,8 @@ def cross_attention(draft: Draft, spec: Stack, encoded: Encoded, phase: Phase, s
     for name, letter, bias in zip((k_name, v_name), "kv", biases, strict=True):
         if encoded.tensor:
             rows = draft.project(name, encoded.tensor, width, bias)
-            whole, heads = (encoded.length, encoded.length), (spec.kv_heads, spec.head_dim)
-            append(draft, phase.batch, heads, whole, (f"{names.cross}{letter}", rows))
+            kept, heads = encode(phase.batch, encoded.length), (spec.kv_heads, spec.head_dim)
+            append(draft, kept, heads, None, (f"{names.cross}{letter}", rows))
             found.append(rows)
         else:
             shape = (phase.batch * spec.kv_heads * encoded.length, spec.head_dim)
@@ -140,25 +141,24 @@ def fresh(phase: Phase) -> bool:
     return phase.kind in ("prefill", "encode") and phase.tokens == phase.context
 
 
-def _positions(phase: Phase, window: int | None) -> tuple[int, int]:
-    """(keys that attention sees at most, positions that the cache holds) of one sequence."""
-    if fresh(phase):
-        return phase.context, min(window or phase.context, phase.context)
-    seen = phase.context if window is None else min(phase.context, window - 1 + phase.tokens)
-    return seen, seen
+def lengths_of(phase: Phase, window: int | None) -> tuple[tuple[int, int], ...]:
+    """(sequences, keys that attention sees of each at most), the shortest first."""
+    return ((phase.batch, phase.context),) if fresh(phase) else phase.lengths(window)
 
 
 def append(
-    draft: Draft, batch: int, width: tuple[int, int], kept: tuple[int, int], names: tuple[str, str]
+    draft: Draft, phase: Phase, heads: tuple[int, int], window: int | None, names: tuple[str, str]
 ) -> str:
-    """Write rows to a cache: one contiguous run per sequence and head.
+    """Write the new rows to a cache: one contiguous run per sequence and head.
 
-    `width`: heads and elements of each; `kept`: positions of a sequence that it holds, and those
-    that are new; `names`: of the cache's letter, and of the rows.
+    `heads`: how many, and elements of each; `names`: of the cache's letter, and of the rows.
     """
     letter, rows = names
-    heads, elements = width
-    output = draft.tensor(
-        f"{draft.prefix}{letter}_cache", (batch * heads * kept[0], elements), "kv"
-    )
-    return draft.add(Move(f"{draft.prefix}{letter}_append", (rows,), output, kept[1] * elements))
+    count, elements = heads
+    lengths = lengths_of(phase, window)
+    if fresh(phase) and window:
+        lengths = ((phase.batch, min(window, phase.context)),)
+    held = sum(sequences * keys for sequences, keys in lengths)
+    output = draft.tensor(f"{draft.prefix}{letter}_cache", (held * count, elements), "kv")
+    run = min(phase.tokens, lengths[-1][1]) * elements
+    return draft.add(Move(f"{draft.prefix}{letter}_append", (rows,), output, run))

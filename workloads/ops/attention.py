@@ -9,13 +9,14 @@ Not modeled here: dropout, arbitrary masks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
     """`inputs` is (q, k cache, v cache), and perhaps a small table that is read once: biases of
-    scores, or sinks. Query i of q_len sees keys up to kv_len - q_len + i."""
+    scores, or sinks. Query i of q_len sees keys up to kv_len - q_len + i. Where the sequences
+    differ in length, `kv_len` is the longest."""
 
     name: str
     inputs: tuple[str, ...]
@@ -31,6 +32,7 @@ class Attention:
     window: int | None = None  # a query sees at most this many keys, itself included
     softcap: bool = False  # logits through cap * tanh(x / cap), as Gemma 2
     bias: bool = False  # added to every score, as T5
+    lengths: tuple[tuple[int, int], ...] = ()  # (sequences, keys) where they differ
     latent: bool = False  # a value is the first elements of its key: stored and read once
     kind: str = "attention"
 
@@ -44,6 +46,14 @@ class Attention:
     def group(self) -> int:
         """Query heads that share one key and value head."""
         return self.q_heads // self.kv_heads
+
+    def parts(self) -> tuple[Attention, ...]:
+        """The op for sequences of each length; itself where they are all alike."""
+        if not self.lengths:
+            return (self,)
+        return tuple(
+            replace(self, batch=count, kv_len=keys, lengths=()) for count, keys in self.lengths
+        )
 
     def visible_keys(self, query: int) -> int:
         """How many keys query `query` (0-based) of a sequence sees."""
@@ -63,11 +73,16 @@ class Attention:
 
     @property
     def macs(self) -> int:
-        return self.batch * self.q_heads * self.visible_pairs * (self.head_dim + self.v_head_dim)
+        return self.q_heads * self._scores * (self.head_dim + self.v_head_dim)
 
     @property
     def vector_ops(self) -> Mapping[str, float]:
-        return self.score_ops(self.batch * self.q_heads * self.visible_pairs)
+        return self.score_ops(self.q_heads * self._scores)
+
+    @property
+    def _scores(self) -> int:
+        """Of one query head in all sequences."""
+        return sum(part.batch * part.visible_pairs for part in self.parts())
 
     def score_ops(self, scores: float) -> dict[str, float]:
         """Vector work on so many scores: scale, running maximum, subtract, exp, sum, convert.

@@ -165,6 +165,8 @@ def _key_tiles(flash: Flash, tile: FlashTile) -> tuple[np.ndarray, np.ndarray]:
         seen = [offset + at + 1 if op.causal else everything for at in (first, last)]
         starts = [np.maximum(0, end - op.window) for end in seen]
     visited = -(-(ends[1] - starts[0]) // tile.ts)
+    if op.density < 1.0:  # whole tiles are left out, and of those at the edge none
+        visited = np.maximum(1, np.ceil(visited * op.density)).astype(np.int64)
     clear = np.maximum(0, ends[0] - starts[1]) // tile.ts
     ragged = visited * tile.ts > op.kv_len  # the last tile of all is cut by the cache's end
     return -(-visited // tile.splits), np.maximum(0, visited - clear - ragged)

@@ -42,7 +42,7 @@ class Group:
 
     form: str
     ops: tuple[Op, ...]
-    count: int
+    count: float
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     mask: int  # of the ops, by their position in the graph

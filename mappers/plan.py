@@ -44,7 +44,7 @@ class Placed:
     """A group of ops, known by its main one, and its plan; `count` copies run."""
 
     op: Op
-    count: int
+    count: float
     plan: Plan
     fused: tuple[Op, ...] = ()
 

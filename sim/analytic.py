@@ -44,7 +44,7 @@ def run(schedule: Schedule) -> Run:
         weight_bytes=graph.weight_bytes,
         kv_bytes=graph.kv_bytes,
         memory_bytes=round(memory.capacity * memory.instances),
-        produced_tokens=graph.batch * graph.tokens,
+        produced_tokens=graph.batch * (graph.tokens if graph.produced is None else graph.produced),
         ops=ops,
         limits=limits(ops),
         latency_trust=_latency_trust(schedule),

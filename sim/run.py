@@ -25,7 +25,7 @@ class OpRun:
 
     name: str
     kind: str
-    count: int
+    count: float
     latency_s: float
     energy_j: float
     bound_by: str
@@ -96,7 +96,7 @@ class Run:
     weight_bytes: int
     kv_bytes: int
     memory_bytes: int  # of the outermost memory
-    produced_tokens: int  # by the whole batch
+    produced_tokens: float  # by the whole batch
     ops: tuple[OpRun, ...]
     limits: tuple[Limit, ...]
     latency_trust: Trust

@@ -78,10 +78,11 @@ class Op(Protocol):
 
 @dataclass(frozen=True)
 class Node:
-    """An op and how many identical copies of it the model runs."""
+    """An op and how many identical copies of it the model runs: an expectation where it is not
+    whole."""
 
     op: Op
-    count: int
+    count: float
 
 
 @dataclass(frozen=True)
@@ -96,26 +97,28 @@ class Graph:
     tensors: Mapping[str, Tensor]
     context: int  # length of a sequence at the end of the phase
     max_context: int | None = None  # what the model was trained for, where its config says
-    idle: Mapping[str, int] = field(default_factory=dict)  # stored, not used; copies of each
+    copies: Mapping[str, float] = field(default_factory=dict)  # of stored tensors, where the ops do
+    # not say: what this phase does not use, or uses more or less than once
+    produced: float | None = None  # tokens of a sequence that it is expected to yield; None: all
 
     @property
     def params(self) -> int:
         """Every parameter once, a tied one too."""
-        return sum(t.elements * n for t, n in self._stored(("weight", "table")))
+        return round(sum(t.elements * n for t, n in self._stored(("weight", "table"))))
 
     @property
     def weight_bytes(self) -> int:
         """All stored parameters with their scales, gathered tables included."""
-        return sum(t.bytes * n for t, n in self._stored(("weight", "table")))
+        return round(sum(t.bytes * n for t, n in self._stored(("weight", "table"))))
 
     @property
     def kv_bytes(self) -> int:
         """The whole batch's key and value cache at the end of the phase."""
-        return sum(t.bytes * n for t, n in self._stored(("kv",)))
+        return round(sum(t.bytes * n for t, n in self._stored(("kv",))))
 
-    def _stored(self, kinds: tuple[str, ...]) -> list[tuple[Tensor, int]]:
+    def _stored(self, kinds: tuple[str, ...]) -> list[tuple[Tensor, float]]:
         """Tensors of these kinds with the number of copies (one per layer that uses it)."""
-        counts = stored(self.nodes, self.tensors) | dict(self.idle)
+        counts = stored(self.nodes, self.tensors) | dict(self.copies)
         found = ((self.tensors[name], n) for name, n in counts.items())
         return [(tensor, n) for tensor, n in found if tensor.kind in kinds]
 
@@ -157,9 +160,9 @@ class Graph:
         return dag
 
 
-def stored(nodes: Iterable[Node], tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def stored(nodes: Iterable[Node], tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """Copies of every tensor that persists: one for each layer that uses it."""
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     for node in nodes:
         for name in (*node.op.inputs, node.op.output):
             if tensors[name].kind != "activation":

@@ -26,7 +26,7 @@ class OpDocument(TypedDict):
 
     name: str
     kind: str
-    count: int
+    count: float
     latency_s: float
     energy_j: float
     bound_by: str

@@ -115,7 +115,7 @@ def _rows(ops: tuple[OpRun, ...], parts: Parts) -> dict[str, list[OpRun]]:
     found: dict[str, list[OpRun]] = {}
     for op in ops:
         if op not in small:
-            times = f" {TIMES}{op.count}" if op.count > 1 else ""
+            times = f" {TIMES}{op.count:g}" if op.count > 1 else ""
             found.setdefault(text(short_name(op)) + times, []).append(op)
     return found | ({f"{len(small)} small ops": small} if small else {})
 
@@ -243,7 +243,7 @@ def _points(run: Run, group: str, points: list[Point]) -> Figure:
 def _hover(op: OpRun, share: float) -> str:
     moved = ", ".join(f"{level} {si(amount, 'B')}" for level, amount in op.traffic_bytes.items())
     lines = (
-        f"{op.name} {TIMES}{op.count}",
+        f"{op.name} {TIMES}{op.count:g}",
         f"{si(op.latency_s, 's')} each, {percent(share)} of the latency",
         f"bound by {op.bound_by}, then {op.next_bound}",
         f"tile {op.tile}, utilization {percent(op.utilization)}",

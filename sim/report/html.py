@@ -208,7 +208,7 @@ def _op_row(op: OpRun, run: Run, colors: dict[str, str]) -> list[str]:
     )
     return [
         escape(op.name) + fused, f"{escape(op.kind)}<br><small>{escape(op.cores)}</small>",
-        str(op.count), si(op.latency_s, "s"), si(total, "s"), percent(total / run.latency_s),
+        f"{op.count:g}", si(op.latency_s, "s"), si(total, "s"), percent(total / run.latency_s),
         _name(op.bound_by, colors), _name(op.next_bound, colors), percent(op.utilization),
         si(op.count * op.energy_j, "J"), escape(op.variant) + instead, mapping,
     ]  # fmt: skip

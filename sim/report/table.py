@@ -101,7 +101,7 @@ def _ops_table(run: Run) -> Table:
 
 
 def _op_row(op: OpRun, run: Run) -> tuple[str, ...]:
-    name = op.name + (f" x{op.count}" if op.count > 1 else "")
+    name = op.name + (f" x{op.count:g}" if op.count > 1 else "")
     if op.fused:
         name += "\n" + "\n".join(wrap("+ " + ", ".join(op.fused), WIDEST_NAME))
     tile = f"{op.variant}\n{op.tile}" if op.fused else op.tile

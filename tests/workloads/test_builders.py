@@ -242,7 +242,7 @@ def test_dtype_of_the_checkpoint(tiny, dtype, name):
 def test_graph_conforms(name, phase):
     graph = check(graph_of(name, phase))
     named = {t for n in graph for t in (*n.op.inputs, n.op.output)}
-    assert set(graph.tensors) == named | set(graph.idle)
+    assert set(graph.tensors) == named | set(graph.copies)
     assert {t.kind for t in graph.tensors.values()} <= set(TENSOR_KINDS)
     assert {n.op.kind for n in graph} <= set(OPS)
     made = {n.op.output for n in graph}

@@ -41,7 +41,7 @@ def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
             tensors=draft.tensors,
             context=phase.context,
             max_context=spec.max_context,
-            idle=draft.idle,
+            copies=draft.copies,
         )
     )
     return quantize(graph, spec.stored_as) if spec.stored_as else graph

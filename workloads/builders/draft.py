@@ -20,7 +20,7 @@ class Draft:
         self.format = number_format
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
-        self.idle: dict[str, int] = {}
+        self.copies: dict[str, float] = {}
         self.prefix = ""
         self.count = 1
 
@@ -54,17 +54,17 @@ class Draft:
     def keep(self, name: str, width: int, k: int, bias: bool = False) -> None:
         """A linear layer's parameters, which this phase does not use."""
         name = self.prefix + name
-        self.idle[self.tensor(f"{name}.weight", (width, k), "weight")] = self.count
+        self.copies[self.tensor(f"{name}.weight", (width, k), "weight")] = self.count
         if bias:
-            self.idle[self.tensor(f"{name}.bias", (width,), "weight")] = self.count
+            self.copies[self.tensor(f"{name}.bias", (width,), "weight")] = self.count
 
     def keep_all(self, other: Draft) -> None:
         """Everything that is stored of a part of the model that this phase does not run."""
         counts = stored(other.nodes, other.tensors)
-        for name, count in (counts | other.idle).items():
+        for name, count in (counts | other.copies).items():
             if other.tensors[name].kind != "kv":
                 self.tensors[name] = other.tensors[name]
-                self.idle[name] = count
+                self.copies[name] = count
 
     def move(self, name: str, inputs: tuple[str, ...], shape: tuple[int, ...], run: int) -> str:
         """Copies side by side, in runs of so many elements."""

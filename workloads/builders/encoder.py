@@ -53,7 +53,7 @@ def graph_of(name: str, draft: Draft, phase: Phase, max_context: int | None) -> 
             tensors=draft.tensors,
             context=phase.context,
             max_context=max_context,
-            idle=draft.idle,
+            copies=draft.copies,
         )
     )
 

@@ -33,6 +33,7 @@ class Attention:
     softcap: bool = False  # logits through cap * tanh(x / cap), as Gemma 2
     bias: bool = False  # added to every score, as T5
     lengths: tuple[tuple[int, int], ...] = ()  # (sequences, keys) where they differ
+    density: float = 1.0  # of the pairs that the mask leaves, the share that is computed
     latent: bool = False  # a value is the first elements of its key: stored and read once
     kind: str = "attention"
 
@@ -82,7 +83,8 @@ class Attention:
     @property
     def _scores(self) -> int:
         """Of one query head in all sequences."""
-        return sum(part.batch * part.visible_pairs for part in self.parts())
+        whole = sum(part.batch * part.visible_pairs for part in self.parts())
+        return round(whole * self.density)
 
     def score_ops(self, scores: float) -> dict[str, float]:
         """Vector work on so many scores: scale, running maximum, subtract, exp, sum, convert.

@@ -61,6 +61,8 @@ FUNCTIONS: dict[str, Function] = {
     "softmax": Function({"compare": 1, "add": 2, "exp": 1, "mul": 1}, {"rsqrt": 1}, True),
     # one pass over the row for each that is picked (`taps`)
     "top_k": Function({"compare": 1}, {}, True),
+    # two parts of attention as one: each times exp of its maximum less the larger, over both sums
+    "softmax_merge": Function({"mul": 2, "add": 1}, {"exp": 2, "add": 3, "rsqrt": 1}, True),
     "l2norm": Function({"mul": 2, "add": 1}, {"rsqrt": 1}, True),
     # for each tap of the window (`taps`); of a mean each tap times a share
     "max_pool": Function({"compare": 1}, {}, False),

@@ -8,9 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workloads.graph import Graph
+from workloads.transforms.attention_sparsity import block_sparse, window
+from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
+from workloads.transforms.layers import early_exit, skip_layers
+from workloads.transforms.prefix import shared_prefix
 from workloads.transforms.quantize import quantize
+from workloads.transforms.routing import routing
+from workloads.transforms.speculate import speculate
 
 # name, as in `--apply 'name(arg,key=value)'` -> transform.
 TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "quantize": quantize,
+    "window": window,
+    "block_sparse": block_sparse,
+    "evict": evict,
+    "compress_kv": compress_kv,
+    "prefix_kv": prefix_kv,
+    "share_kv": share_kv,
+    "shared_prefix": shared_prefix,
+    "skip_layers": skip_layers,
+    "early_exit": early_exit,
+    "routing": routing,
+    "speculate": speculate,
 }

@@ -58,7 +58,7 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -
     projections = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
     if weight.bits < 16:
         stored = [op.inputs[1] for op in projections.values()]
-        for name in (*stored, *(name for name in graph.idle if _is_matrix(tensors[name]))):
+        for name in (*stored, *(name for name in graph.copies if _is_matrix(tensors[name]))):
             tensors[name] = replace(tensors[name], format=weight)
     graph = replace(graph, tensors=tensors)
     if activation.bits >= 16:

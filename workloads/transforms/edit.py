@@ -1,0 +1,107 @@
+"""What transforms share: ops by name, layers, new rows, and a graph put together again."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kernels_ref.errors import UserError
+from workloads.graph import Graph, Node, Op, Tensor, check, stored
+from workloads.ops import Attention
+
+
+class PhaseError(UserError):
+    """A transform changes nothing in this phase of the model; it may in another."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighboring nodes of equal count above one: layers that are alike."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def count(self) -> float:
+        return self.nodes[0].count
+
+
+def blocks(graph: Graph) -> list[Block]:
+    """The layers of the graph, kind after kind. Raises UserError where there are none."""
+    found: list[list[Node]] = []
+    before: float = 1
+    for node in graph:
+        if node.count > 1:
+            if node.count == before:
+                found[-1].append(node)
+            else:
+                found.append([node])
+        before = node.count
+    if not found:
+        raise UserError(f"{graph.name} has no layers that are alike, which the transform changes")
+    return [Block(tuple(nodes)) for nodes in found]
+
+
+def renewed(
+    graph: Graph,
+    nodes: Iterable[Node] | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+    **facts: Any,
+) -> Graph:
+    """The graph with other nodes, tensors changed or added, tensors that nobody names left out, and
+    as many copies of what is stored as before."""
+    kept = tuple(graph.nodes if nodes is None else nodes)
+    known = {**graph.tensors, **(tensors or {})}
+    before = stored(graph.nodes, graph.tensors) | dict(graph.copies)
+    after = stored(kept, known)
+    copies = facts.pop("copies", {})
+    own = {name: n for name, n in before.items() if after.get(name) != n}
+    own = {name: n for name, n in own.items() if known[name].kind != "kv" or name in graph.copies}
+    named = {t for node in kept for t in (*node.op.inputs, node.op.output)} | set(own) | set(copies)
+    return check(
+        replace(
+            graph,
+            nodes=kept,
+            tensors={name: tensor for name, tensor in known.items() if name in named},
+            copies={**own, **copies},
+            **facts,
+        )
+    )
+
+
+def changed(graph: Graph, change: Callable[[Op], Op]) -> tuple[Node, ...]:
+    """Every node with its op changed, or the same."""
+    return tuple(replace(node, op=change(node.op)) for node in graph)
+
+
+def attentions(graph: Graph, names: str = "*") -> list[Attention]:
+    """The attention ops of matching names. Raises UserError where there are none."""
+    ops = [node.op for node in graph if isinstance(node.op, Attention)]
+    if not ops:
+        raise PhaseError(f"{graph.name} has no attention in its phase {graph.phase}")
+    found = [op for op in ops if fnmatch.fnmatch(op.name, names)]
+    if not found:
+        raise UserError(
+            f"{graph.name}: no attention is named '{names}'; there are "
+            f"{', '.join(op.name for op in ops)}"
+        )
+    return found
+
+
+def cached(graph: Graph, names: str = "*") -> Iterator[Attention]:
+    """Attention ops that read a cache. Raises UserError where there are none."""
+    found = [op for op in attentions(graph, names) if graph.tensors[op.operands[1]].kind == "kv"]
+    if not found:
+        raise PhaseError(
+            f"{graph.name}: no attention reads a cache in its phase {graph.phase}; "
+            "a decode step does"
+        )
+    return iter(found)
+
+
+def share(value: float, name: str, least: float = 0.0, most: float = 1.0) -> float:
+    """The value, within these limits. Raises UserError."""
+    if not least <= value <= most:
+        raise UserError(f"{name} is {value:g}; write a number from {least:g} to {most:g}")
+    return value

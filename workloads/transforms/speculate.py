@@ -1,0 +1,123 @@
+"""Speculative decoding: a draft proposes tokens, the model verifies them in one step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kernels_ref.errors import UserError
+from workloads.graph import Graph, Node, Tensor, stored
+from workloads.ops import Einsum, Vector
+from workloads.transforms.edit import renewed, share
+from workloads.transforms.layers import skip_layers
+from workloads.transforms.rows import with_tokens
+
+DRAFTS = "self (with skip=), medusa, ngram, or a model's name or path"
+
+
+def expected_tokens(proposed: int, accept: float) -> float:
+    """Of one step, the model's own among them, if each proposal is accepted independently with
+    probability a: (1 - a^(k+1)) / (1 - a) (Leviathan et al., arXiv 2211.17192, eq. 1)."""
+    if accept == 1.0:
+        return proposed + 1.0
+    return float((1.0 - accept ** (proposed + 1)) / (1.0 - accept))
+
+
+def speculate(graph: Graph, k: int, accept: float, draft: str = "self", skip: float = 0.5) -> Graph:
+    """A decode step becomes a draft of `k` tokens and their verification; it yields the expected
+    number of tokens. `draft`: self skips a share `skip` of the layers; medusa has k heads on the
+    model's last row; ngram copies from the text and costs nothing; else a model of its own.
+
+    Source: arXiv 2211.17192 (draft models); Draft & Verify, arXiv 2309.08168 (self); Medusa, arXiv
+    2401.10774, sec. 3.1 (heads); prompt lookup, arXiv 2304.04487 (copies).
+    Accuracy: exact; how often proposals are accepted is an input.
+    """
+    if k < 1:
+        raise UserError(f"speculate: k is {k}; at least 1")
+    chance = share(accept, "speculate: accept")
+    verified = with_tokens(graph, k + 1)
+    drafted, tensors, copies = _draft(graph, k, draft, skip)
+    nodes = [*drafted, *verified.nodes]
+    yields = expected_tokens(k, chance)
+    return renewed(verified, nodes, tensors, copies=copies, produced=yields)
+
+
+def _draft(
+    graph: Graph, k: int, draft: str, skip: float
+) -> tuple[list[Node], dict[str, Tensor], dict[str, float]]:
+    """The draft's nodes and tensors under names of their own, and copies of what is stored."""
+    if draft == "ngram":
+        return [], {}, {}
+    if draft == "medusa":
+        return _heads(graph, k)
+    if draft == "self":
+        nodes, tensors = _renamed(skip_layers(graph, skip), k, _parameters(graph))
+        beside = {name: 0.0 for name, tensor in tensors.items() if tensor.kind == "kv"}
+        return nodes, tensors, {**_copies(graph), **beside}
+    from workloads.builders import build
+    from workloads.config import read_config
+    from workloads.phase import decode
+
+    other = build(read_config(draft), decode(graph.batch, graph.context))
+    own = {f"draft.{name}": count for name, count in _copies(other).items()}
+    return *_renamed(other, k, set()), own
+
+
+def _copies(graph: Graph) -> dict[str, float]:
+    return stored(graph.nodes, graph.tensors) | dict(graph.copies)
+
+
+def _parameters(graph: Graph) -> set[str]:
+    """What a self-draft shares with the model. Its caches are the model's too: verification writes
+    over what the draft has appended."""
+    return {name for name, tensor in graph.tensors.items() if tensor.kind in ("weight", "table")}
+
+
+def _renamed(graph: Graph, times: int, kept: set[str]) -> tuple[list[Node], dict[str, Tensor]]:
+    """The graph `times` over, under other names; those in `kept` stay."""
+
+    def name(text: str) -> str:
+        return text if text in kept else f"draft.{text}"
+
+    nodes = []
+    for node in graph:
+        op = node.op
+        inputs = tuple(name(t) for t in op.inputs)
+        made = f"draft.{op.output}" if op.output not in kept else op.output
+        renamed = replace(op, name=f"draft.{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
+        nodes.append(Node(renamed, node.count * times))
+    tensors = {
+        name(t): replace(tensor, name=name(t))
+        for t, tensor in graph.tensors.items()
+        if t not in kept
+    }
+    return nodes, tensors
+
+
+def _heads(graph: Graph, k: int) -> tuple[list[Node], dict[str, Tensor], dict[str, float]]:
+    """Medusa's heads: a residual block, and scores of the vocabulary, on the last row."""
+    head = graph.node("lm_head").op
+    assert isinstance(head, Einsum)
+    rows, vocab = graph.tensors[head.inputs[0]], head.ranks["n"]
+    width, like = rows.shape[1], graph.tensors[head.inputs[1]]
+    tensors: dict[str, Tensor] = {}
+    nodes = []
+
+    def tensor(name: str, shape: tuple[int, ...], kind: str) -> str:
+        pattern = like if kind == "weight" else rows
+        tensors[name] = replace(pattern, name=name, shape=shape, kind=kind)
+        return name
+
+    source = tensor("medusa.row", rows.shape, "activation")
+    count, size = rows.shape
+    steps = (("medusa.block", width, source), ("medusa.head", vocab, "medusa.add"))
+    for name, wide, read in steps:
+        weight = tensor(f"{name}.weight", (wide, width), "weight")
+        made = tensor(name, (count, wide), "activation")
+        ranks = {"m": count, "n": wide, "k": width}
+        nodes.append(Node(Einsum(name, (read, weight), made, ranks, "mk,nk->mn"), k))
+        if name == "medusa.block":
+            act = tensor("medusa.act", rows.shape, "activation")
+            nodes.append(Node(Vector(act, (made,), act, "silu", count, size), k))
+            added = tensor("medusa.add", rows.shape, "activation")
+            nodes.append(Node(Vector(added, (act, source), added, "add", count, size), k))
+    return nodes, tensors, {}

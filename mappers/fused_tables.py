@@ -73,9 +73,9 @@ def with_tables(graph: Graph, paths: Sequence[Path]) -> tuple[Graph, dict[str, T
             if name not in found:
                 found[name] = _tables(name, source)
                 tensors[name] = _stored(name, source)
-                nodes.append(Node(found[name], node.count))
+                nodes.append(replace(node, op=found[name]))
             op = replace(op, inputs=(name, *op.inputs[1:]))
-        nodes.append(Node(op, node.count))
+        nodes.append(replace(node, op=op))
     return replace(graph, nodes=tuple(nodes), tensors=tensors), found
 
 

@@ -79,10 +79,11 @@ class Op(Protocol):
 @dataclass(frozen=True)
 class Node:
     """An op and how many identical copies of it the model runs: an expectation where it is not
-    whole."""
+    whole. `layer` names the kind of layer that it is of, where the model has several."""
 
     op: Op
     count: float
+    layer: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Draft:
 
     def add(self, op: Op) -> str:
         """Append an op; the name of its output tensor."""
-        self.nodes.append(Node(op, self.count))
+        self.nodes.append(Node(op, self.count, self.prefix.rstrip(".")))
         return op.output
 
     def gather(self, name: str, table: str, rows: int) -> str:

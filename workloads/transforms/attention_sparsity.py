@@ -68,7 +68,7 @@ def block_sparse(graph: Graph, density: float, block: int = 64, estimate: str = 
             raise UserError(f"block_sparse: {op.name} has sequences of different lengths")
         if estimate != "none":
             work = _estimate(graph, op, block, estimate == "int4", tensors)
-            nodes += [Node(made, node.count) for made in work]
+            nodes += [replace(node, op=made) for made in work]
             q = f"{op.name}.estimate.pick"
             nodes.append(replace(node, op=replace(op, density=density, inputs=(*op.inputs, q))))
         else:

@@ -18,7 +18,7 @@ class PhaseError(UserError):
 
 @dataclass(frozen=True)
 class Block:
-    """Neighboring nodes of equal count above one: layers that are alike."""
+    """Neighboring nodes of one kind of layers, more than one: they are alike."""
 
     nodes: tuple[Node, ...]
 
@@ -30,14 +30,15 @@ class Block:
 def blocks(graph: Graph) -> list[Block]:
     """The layers of the graph, kind after kind. Raises UserError where there are none."""
     found: list[list[Node]] = []
-    before: float = 1
+    before: tuple[float, str] = (1, "")
     for node in graph:
+        here = node.count, node.layer
         if node.count > 1:
-            if node.count == before:
+            if here == before:
                 found[-1].append(node)
             else:
                 found.append([node])
-        before = node.count
+        before = here
     if not found:
         raise UserError(f"{graph.name} has no layers that are alike, which the transform changes")
     return [Block(tuple(nodes)) for nodes in found]

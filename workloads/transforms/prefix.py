@@ -25,7 +25,7 @@ def shared_prefix(graph: Graph, tokens: int) -> Graph:
     for node in graph:
         if node.op.name in names:
             assert isinstance(node.op, Attention)
-            nodes += [Node(op, node.count) for op in _apart(graph, node.op, tokens, tensors)]
+            nodes += [replace(node, op=op) for op in _apart(graph, node.op, tokens, tensors)]
         else:
             nodes.append(node)
     return renewed(graph, nodes, tensors)

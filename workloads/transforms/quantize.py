@@ -125,7 +125,7 @@ def _insert(graph: Graph, readers: Mapping[str, str], made: Mapping[str, Tensor]
             width = tensor.shape[-1]
             rows = tensor.elements // width
             op = Vector(tensor.name, (source,), tensor.name, "quantize", rows, width)
-            nodes.append(Node(op, node.count))
+            nodes.append(replace(node, op=op))
         inputs = tuple(tensor.name if name == source else name for name in node.op.inputs)
-        nodes.append(Node(replace(node.op, inputs=inputs), node.count))  # type: ignore[type-var]
+        nodes.append(replace(node, op=replace(node.op, inputs=inputs)))  # type: ignore[type-var]
     return check(replace(graph, nodes=tuple(nodes), tensors=tensors))

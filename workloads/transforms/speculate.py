@@ -84,7 +84,7 @@ def _renamed(graph: Graph, times: int, kept: set[str]) -> tuple[list[Node], dict
         inputs = tuple(name(t) for t in op.inputs)
         made = f"draft.{op.output}" if op.output not in kept else op.output
         renamed = replace(op, name=f"draft.{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
-        nodes.append(Node(renamed, node.count * times))
+        nodes.append(Node(renamed, node.count * times, f"draft.{node.layer}"))
     tensors = {
         name(t): replace(tensor, name=name(t))
         for t, tensor in graph.tensors.items()

@@ -238,7 +238,7 @@ def test_dtype_of_the_checkpoint(tiny, dtype, name):
     assert describe(ModelConfig("t", tiny | {"dtype": dtype}, "t")).format.name == name
 
 
-@pytest.mark.parametrize(("name", "phase"), runnable())
+@pytest.mark.parametrize(("name", "phase"), list(runnable()))
 def test_graph_conforms(name, phase):
     graph = check(graph_of(name, phase))
     named = {t for n in graph for t in (*n.op.inputs, n.op.output)}
@@ -264,7 +264,7 @@ def test_the_longest_context_is_the_configurations(name):
 PARTS = ("q_absorb", "kv_b_proj.k", "kv_b_proj.v", "dt_proj")  # read some columns of their input
 
 
-@pytest.mark.parametrize(("name", "phase"), runnable())
+@pytest.mark.parametrize(("name", "phase"), list(runnable()))
 def test_shapes_agree_along_every_multiplication(name, phase):
     graph = graph_of(name, phase)
     for node in graph:

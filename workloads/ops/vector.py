@@ -81,6 +81,31 @@ FUNCTIONS: dict[str, Function] = {
     "lerp": Function({"mul": 1, "add": 2, "shuffle": 1}, {}, False),
     # cap * tanh(x / cap)
     "softcap": Function({"mul": 2, "exp": 1, "add": 2, "rsqrt": 1}, {}, False),
+    # of graphs from elsewhere
+    "div": Function({"rsqrt": 1, "mul": 1}, {}, False),
+    "sqrt": Function({"rsqrt": 1, "mul": 1}, {}, False),  # x * (1 / sqrt(x))
+    "reciprocal": Function({"rsqrt": 1}, {}, False),
+    "power": Function({"exp": 2, "mul": 1}, {}, False),  # exp(y log(x)), log as exp
+    "log": Function({"exp": 1}, {}, False),
+    "sine": Function({"exp": 1}, {}, False),  # one special-function instruction, as cosine
+    # Abramowitz and Stegun, 7.1.26: a polynomial of 1 / (1 + p |x|) times exp(-x^2)
+    "erf": Function({"mul": 8, "add": 6, "exp": 1, "rsqrt": 1, "compare": 1}, {}, False),
+    "compare": Function({"compare": 1}, {}, False),  # also minimum, maximum, choice by a mask
+    "clip": Function({"compare": 2}, {}, False),
+    "leaky_relu": Function({"compare": 1, "mul": 1}, {}, False),
+    "elu": Function({"compare": 1, "mul": 1, "exp": 1, "add": 1}, {}, False),
+    "convert": Function({"convert": 1}, {}, False),  # from one format to another; rounding
+    "copy": Function({"shuffle": 1}, {}, False),  # repeated, padded or interleaved elements
+    "dequantize": Function({"convert": 1, "add": 1, "mul": 1}, {}, False),  # (code - zero) * scale
+    "requantize": Function({"mul": 1, "convert": 1}, {}, False),  # by a scale that is known
+    # one output for each row of `taps` elements
+    "reduce_sum": Function({"add": 1}, {}, True),
+    "reduce_mean": Function({"add": 1}, {"mul": 1}, True),
+    "reduce_max": Function({"compare": 1}, {}, True),
+    "reduce_squares": Function({"mul": 1, "add": 1}, {}, True),
+    "cumulative_sum": Function({"add": 1}, {}, True),
+    # x - maximum - log(sum)
+    "log_softmax": Function({"compare": 1, "add": 3, "exp": 1}, {"exp": 1}, True),
     # to 8 bits or fewer with a scale per row: largest magnitude, then x / scale rounded
     "quantize": Function({"compare": 1, "mul": 1, "convert": 1}, {}, True),
 }

@@ -3,11 +3,12 @@
 A request is a prefill of the prompt and one decode step per further output token. Decode steps are
 simulated at up to SAMPLES contexts, evenly spaced from the first to the last, and interpolated
 linearly between them (attention's cost is close to linear in the context, everything else
-constant).
+constant). A graph without phases (an ONNX file, a file of ops) is simulated as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,14 +20,17 @@ from kernels_ref.errors import UserError
 from mappers import map_graph
 from sim import analytic
 from sim.run import OpRun, Run, Traffic, Trust
-from workloads import build, decode, prefill, read_config
+from workloads import decode, prefill, read_model
 from workloads.config import ModelConfig
+from workloads.graph import AS_IT_IS
 from workloads.phase import Phase
+from workloads.read_model import Model, no_phases, of_config
 from workloads.transforms import quantize
 from workloads.transforms.apply import apply
 
 SAMPLES = 9
 PHASES = ("prefill", "decode", "request")
+DEFAULT_PHASE = "decode"
 DEFAULTS = {"prompt": 2048, "context": 2048, "output": 128}
 _TAKES = {"prefill": ("prompt",), "decode": ("context",), "request": ("prompt", "output")}
 
@@ -36,7 +40,7 @@ class _Job:
     """What stays the same from one simulated phase to the next."""
 
     design: Design
-    config: ModelConfig
+    model: Model
     formats: str | None
     kv: str | None
     transforms: str | None
@@ -44,8 +48,8 @@ class _Job:
     cores: str | None
     memo: dict[Any, Any] = field(default_factory=dict)
 
-    def run(self, phase: Phase) -> Run:
-        graph = build(self.config, phase)
+    def run(self, phase: Phase | None) -> Run:
+        graph = self.model.build(phase)
         if self.formats or self.kv:
             graph = quantize(graph, self.formats, self.kv)
         graph = apply(graph, self.transforms) if self.transforms else graph
@@ -58,8 +62,8 @@ class _Job:
 
 def simulate(
     design: str | Design,
-    model: str | ModelConfig,
-    phase: str = "decode",
+    model: str | ModelConfig | Model,
+    phase: str | None = None,
     *,
     batch: int = 1,
     prompt: int | None = None,
@@ -73,22 +77,28 @@ def simulate(
 ) -> Run:
     """Simulate one phase of a model on a design.
 
-    design, model: a shipped name or a path (or what `read_design`, `read_config` return).
-    phase: prefill (takes prompt), decode (context) or request (prompt, output); token counts per
-    sequence, defaults 2048, 2048 and 128. formats, kv, apply: as on the command line
-    (docs/formats.md). objective: latency, energy or edp. cores: only this kind of cores.
-    Raises UserError for anything that is not right.
+    design, model: a shipped name or a path (or what `read_design`, `read_model` return); of models
+    also the other sources (docs/workload-sources.md). phase: prefill (takes prompt), decode
+    (context, the default) or request (prompt, output); token counts per sequence, defaults 2048,
+    2048 and 128; a graph that runs as it is takes none of these. formats, kv, apply: as on the
+    command line (docs/formats.md). objective: latency, energy or edp. cores: only this kind of
+    cores. Raises UserError for anything that is not right.
     """
-    sizes = _sizes(phase, {"prompt": prompt, "context": context, "output": output})
+    given = {"prompt": prompt, "context": context, "output": output}
     job = _Job(
         read_design(design) if isinstance(design, str) else design,
-        read_config(model) if isinstance(model, str) else model,
+        opened(model),
         formats,
         kv,
         apply,
         objective,
         cores,
     )
+    if job.model.fixed is not None:
+        refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
+        return job.run(None)
+    phase = phase or DEFAULT_PHASE
+    sizes = _sizes(phase, given)
     if phase == "prefill":
         first = job.run(prefill(batch, sizes["prompt"]))
         return replace(first, ttft_s=first.latency_s)
@@ -96,6 +106,20 @@ def simulate(
         step = job.run(decode(batch, sizes["context"]))
         return replace(step, tpot_s=step.latency_s)
     return _request(job, batch, sizes["prompt"], sizes["output"])
+
+
+def opened(model: str | ModelConfig | Model) -> Model:
+    """The model itself, of whatever says which."""
+    if isinstance(model, str):
+        return read_model(model)
+    return of_config(model) if isinstance(model, ModelConfig) else model
+
+
+def refuse_phase(model: Model, given: Mapping[str, object]) -> None:
+    """Raises UserError for the first that is given and does not go with a graph as it is."""
+    for name, value in given.items():
+        if value is not None and (name, value) != ("phase", AS_IT_IS):
+            raise UserError(no_phases(model.name, name))
 
 
 def _sizes(phase: str, given: dict[str, int | None]) -> dict[str, int]:

@@ -29,10 +29,11 @@ from mappers.problem import Contraction
 from mappers.search.cache import cached_best, open_cache
 from mappers.search.found import OBJECTIVES, Found, Limits
 from mappers.search.pareto import Point, pareto_front
-from workloads import build, quantize, read_config
+from workloads import quantize, read_model
 from workloads.graph import Graph, Node, Tensor
 from workloads.ops import Einsum
 from workloads.phase import Phase
+from workloads.read_model import Model
 
 PARETO, BY, SEARCHES = "pareto", "edp", 18  # a front; what its main mapping is least in; searches
 HALF = ("bf16", "fp16")  # a matrix multiplication without a model, where the engine takes them
@@ -117,27 +118,27 @@ def map_matmul(
 
 
 def map_op(
-    design: str | Design, model: str, op: str, phase: Phase, formats: str | None = None,
-    asked: Asked = OPTIMUM,
+    design: str | Design, model: str | Model, op: str, phase: Phase | None = None,
+    formats: str | None = None, asked: Asked = OPTIMUM,
 ) -> Mapped:  # fmt: skip
     """An op of a model by its name, as `tileloom simulate` shows it, in a phase
-    (`workloads.prefill`, `workloads.decode`); attention's two multiplications are `attention.qk`
-    and `attention.pv`.
+    (`workloads.prefill`, `workloads.decode`; None for a graph that runs as it is); attention's two
+    multiplications are `attention.qk` and `attention.pv`.
 
     Raises UserError for anything that is not right.
     """
     machine = read_design(design) if isinstance(design, str) else design
     file = _file(asked)
-    graph = build(read_config(model), phase)
+    graph = (read_model(model) if isinstance(model, str) else model).build(phase)
     if formats:
         graph = quantize(graph, formats)
     mapped = _mapped(machine, graph, op, _paths(machine, asked, file), (asked, file))
-    return replace(mapped, workload=f"{graph.name} {phase.kind}: {op}")
+    return replace(mapped, workload=f"{graph.name} {graph.phase}: {op}")
 
 
-def ops_to_map(model: str, phase: Phase) -> list[str]:
+def ops_to_map(model: str, phase: Phase | None) -> list[str]:
     """Names that `map_op` takes."""
-    return contraction_names(build(read_config(model), phase))
+    return contraction_names(read_model(model).build(phase))
 
 
 def _file(asked: Asked) -> MappingFile | None:

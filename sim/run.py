@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from workloads.graph import AS_IT_IS
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -108,6 +110,11 @@ class Run:
     warnings: tuple[str, ...] = ()
     formats: str = ""
     facts: dict[str, Any] = field(default_factory=dict)  # peaks and bandwidths, for plots
+
+    @property
+    def unit(self) -> str:
+        """What is counted as produced: tokens, or runs of a graph that has none."""
+        return "run" if self.phase == AS_IT_IS else "token"
 
     @property
     def power_w(self) -> float:

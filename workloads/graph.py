@@ -26,6 +26,8 @@ TENSOR_KINDS = ("weight", "table", "activation", "kv")
 # The classes in which vector work is counted (throughput differs by class on every machine).
 VECTOR_CLASSES = ("add", "mul", "exp", "rsqrt", "convert", "compare", "shuffle")
 
+AS_IT_IS = "ops"  # the phase of a graph that has none: it runs as it is, a token being one run
+
 
 class GraphError(UserError):
     """The graph contradicts itself; the message names the op and the tensor."""

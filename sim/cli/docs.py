@@ -25,7 +25,7 @@ from sim.cli.docs_regions import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 DIFFERENCE = 4
 REGIONS = TABLES | COST_REGIONS
-SCHEMAS = ("design", "system", "mapping", "run", "map", "verify")
+SCHEMAS = ("design", "system", "mapping", "ops", "run", "map", "verify")
 WIDTH = 100  # of a terminal, for commands that ask
 
 _REGION = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)

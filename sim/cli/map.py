@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sim.map_api import Asked, Mapped
     from workloads.phase import Phase
+    from workloads.read_model import Model
 
 DEFAULT_PHASE = "decode"
 
@@ -27,7 +28,9 @@ def map_to(
     ] = None,
     op: Annotated[
         str | None,
-        typer.Option(metavar="MODEL:NAME", help="An op of a model, such as llama-3-8b:q_proj."),
+        typer.Option(
+            metavar="MODEL:NAME", help="An op of a model, llama-3-8b:q_proj, ops:a.yaml:proj."
+        ),
     ] = None,
     phase: Annotated[
         str | None, typer.Option(help="With --op: prefill or decode. [decode]")
@@ -65,6 +68,7 @@ def map_to(
 ) -> None:
     """The best mapping of one multiplication onto a design, as a loop nest, and what it costs."""
     from sim.map_api import Asked, map_matmul, map_op
+    from workloads.read_model import read_model
 
     for file in (html, out):
         if file:
@@ -83,8 +87,9 @@ def map_to(
             _only_with_op(phase, sizes)
             mapped = map_matmul(design, _sizes(matmul, asked), formats, asked)
         else:
-            model, name = _model_and_op(op, matmul)
-            mapped = map_op(design, model, name, _phase(phase, sizes), formats, asked)
+            text, name = _model_and_op(op, matmul)
+            model = read_model(text)
+            mapped = map_op(design, model, name, _phase(model, phase, sizes), formats, asked)
     _show(mapped, as_json, html, out)
     if mapped.found.interrupted:
         raise KeyboardInterrupt
@@ -117,12 +122,15 @@ def _model_and_op(op: str, matmul: str | None) -> tuple[str, str]:
     return model, name
 
 
-def _phase(phase: str | None, sizes: dict[str, str | None]) -> Phase:
-    """As `simulate` reads them. Raises UserError."""
+def _phase(model: Model, phase: str | None, sizes: dict[str, str | None]) -> Phase | None:
+    """As `simulate` reads them; None for a graph that runs as it is. Raises UserError."""
     from kernels_ref.errors import UserError
-    from sim.api import DEFAULTS
+    from sim.api import DEFAULTS, refuse_phase
     from workloads import decode, prefill
 
+    if model.fixed is not None:
+        refuse_phase(model, {"phase": phase} | sizes)
+        return None
     kinds: dict[str, tuple[Callable[[int, int], Phase], str]] = {
         "prefill": (prefill, "prompt"),
         "decode": (decode, "context"),

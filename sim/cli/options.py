@@ -38,7 +38,12 @@ def parse_count(text: str | None, option: str) -> int | None:
 
 DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="A shipped name or a YAML file.")]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A shipped name or a Hugging Face config.json.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A shipped name, a Hugging Face config.json, hf:CLASS:config.json, onnx:FILE or "
+        "ops:FILE.yaml.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 

@@ -28,6 +28,12 @@ def _mapping() -> Any:
     return file_schema()
 
 
+def _ops() -> Any:
+    from workloads.ops_text import file_schema
+
+    return file_schema()
+
+
 def _run() -> Any:
     from sim.report.document import RunDocument
 
@@ -56,6 +62,7 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
     "design": _design,  # files that are read
     "system": _system,
     "mapping": _mapping,
+    "ops": _ops,
     "run": _run,  # what `simulate`, `map` and `verify` print with --json
     "map": _map,
     "verify": _verify,
@@ -64,10 +71,11 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="design, system or mapping (YAML); run, map or verify (JSON).")
+        str,
+        typer.Argument(help="design, system, mapping or ops (YAML); run, map or verify (JSON)."),
     ] = "design",
 ) -> None:
-    """Print the JSON Schema of a design or mapping file, or of what a command prints as JSON."""
+    """Print the JSON Schema of a design, mapping or ops file, or of what a command prints as JSON."""
     from accel_models.explain import nearest
     from kernels_ref.errors import UserError
 

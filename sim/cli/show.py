@@ -72,14 +72,17 @@ def _show_pes(node: str | None, area: str | None, as_json: bool) -> None:
 
 
 def _document(name: str) -> dict[str, Any]:
-    """A system or design by name or YAML file, else a model by name, JSON file or folder with
-    config.json."""
+    """A model by its source, a system or design by name or YAML file, else a model by name, JSON
+    file or folder with config.json."""
     from accel_models.library import list_designs
     from accel_models.read_system import is_system
     from kernels_ref.errors import UserError
     from sim.report import inventory
     from sim.report.systems import system_document
+    from workloads.read_model import source_of
 
+    if source_of(name):
+        return inventory.model_document(name)
     if is_system(name):
         return system_document(name)
     if name.endswith((".yaml", ".yml")) or name in list_designs():

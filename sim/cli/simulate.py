@@ -23,7 +23,9 @@ from sim.cli.options import (
 def simulate(
     design: DesignName,
     model: ModelName,
-    phase: Annotated[str, typer.Option(help="prefill, decode or request.")] = "decode",
+    phase: Annotated[
+        str | None, typer.Option(help="prefill, decode or request; none of onnx:, ops:. [decode]")
+    ] = None,
     batch: Annotated[
         str, typer.Option(help="Sequences at once; counts may be written 4k, for 4096.")
     ] = "1",

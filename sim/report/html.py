@@ -37,6 +37,7 @@ def html_document(run: Run) -> str:
 
 def _header(run: Run) -> str:
     span = f"batch {run.batch}, new tokens per sequence {run.tokens}, context {run.context}"
+    span = span if run.unit == "token" else "all of them once"
     about = f"{run.simulator} simulation, mapped for {run.objective}, formats: {run.formats}"
     warnings = "".join(f"<div>{escape(warning)}</div>" for warning in run.warnings)
     return (
@@ -56,8 +57,12 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
         yield "TTFT", si(run.ttft_s, "s"), "time to first token"
     if run.tpot_s is not None:
         yield "TPOT", si(run.tpot_s, "s"), "time per output token"
-    yield "Throughput", f"{run.tokens_per_s:.4g} tokens/s", f"{run.produced_tokens} tokens"
-    yield "Energy", si(run.energy_j, "J"), f"{si(run.energy_per_token_j, 'J')} per token"
+    yield (
+        "Throughput",
+        f"{run.tokens_per_s:.4g} {run.unit}s/s",
+        f"{run.produced_tokens} {run.unit}s",
+    )
+    yield "Energy", si(run.energy_j, "J"), f"{si(run.energy_per_token_j, 'J')} per {run.unit}"
     yield "Power", si(run.power_w, "W"), "average over the run"
     if run.area_mm2 is not None:
         whole = "die" if run.area_is_die else "the parts that state one"
@@ -67,7 +72,7 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
     yield "Memory", f"{binary(need)}, {fits}", f"{parts}; capacity {binary(run.memory_bytes)}"
     if run.cost_usd is not None:
         per_million = run.cost_usd / run.produced_tokens * 1e6
-        yield "Cost", f"{per_million:.3g} USD", "per million tokens, at the price per hour"
+        yield "Cost", f"{per_million:.3g} USD", f"per million {run.unit}s, at the price per hour"
 
 
 def _trust(run: Run) -> str:

@@ -13,8 +13,9 @@ from accel_models.pes import GATE_PES
 from accel_models.read_design import read_design
 from kernels_ref.formats import FORMATS, get_format
 from kernels_ref.kernels import KERNELS
-from workloads import build, decode, read_config
+from workloads import build, decode, read_config, read_model
 from workloads.config import shipped_models
+from workloads.graph import Graph
 from workloads.transforms import TRANSFORMS
 
 
@@ -107,15 +108,22 @@ def _pe(name: str | None) -> dict[str, Any] | None:
 
 
 def model_document(name: str) -> dict[str, Any]:
-    """A model's size: parameters, bytes, work and cache of one token. Raises UserError."""
-    config = read_config(name)
-    short, long = build(config, decode(1, 1)), build(config, decode(1, 2))
+    """A model's size: parameters, bytes, work and cache of one token (of one run, for a graph that
+    has no tokens). Raises UserError."""
+    model = read_model(name)
+    if model.fixed is not None:
+        return _size(model.name, model.fixed, model.fixed.kv_bytes)
+    short, long = model.build(decode(1, 1)), model.build(decode(1, 2))
+    return _size(model.name, short, long.kv_bytes - short.kv_bytes)
+
+
+def _size(name: str, short: Graph, kv_bytes: int) -> dict[str, Any]:
     return {
-        "model": config.name,
+        "model": name,
         "params": short.params,
         "weight_bytes": short.weight_bytes,
         "macs_per_token": sum(node.count * node.op.macs for node in short),
-        "kv_bytes_per_token": long.kv_bytes - short.kv_bytes,
+        "kv_bytes_per_token": kv_bytes,
         "max_context": short.max_context,
         "ops": {node.op.name: f"{node.op.kind} x{node.count}" for node in short},
     }

@@ -45,18 +45,19 @@ def show_run(run: Run, console: Console) -> None:
 
 def _headline(run: Run) -> list[Text]:
     span = f"batch {run.batch}, new tokens {run.tokens}, context {run.context}"
+    span = span if run.unit == "token" else "all of them once"
     times = [f"[bold]{si(run.latency_s, 's')}[/]"]
     times += [f"TTFT {si(run.ttft_s, 's')}"] if run.ttft_s else []
     times += [f"TPOT {si(run.tpot_s, 's')}"] if run.tpot_s else []
     area = f"{run.area_mm2:.4g} mm2" if run.area_mm2 else "not given"
     area += "" if run.area_is_die or not run.area_mm2 else ", of the parts that state one"
-    energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/token"
+    energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/{run.unit}"
     fits = "fits" if run.fits else "[red]does not fit[/]"
     need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}"
     formats = escape(run.formats)
     rows = {
         "phase": f"[bold]{run.phase}[/], {span}, formats: {formats}, {run.simulator}",
-        "latency": f"{', '.join(times)}, [bold]{run.tokens_per_s:.4g}[/] tokens/s{_money(run)}",
+        "latency": f"{', '.join(times)}, [bold]{run.tokens_per_s:.4g}[/] {run.unit}s/s{_money(run)}",
         "energy": f"{energy}, power {si(run.power_w, 'W')}",
         "area": area,
         "memory": f"{need}: {fits} {binary(run.memory_bytes)} ({run.params:,} parameters)",
@@ -67,7 +68,7 @@ def _headline(run: Run) -> list[Text]:
 def _money(run: Run) -> str:
     if run.cost_usd is None:
         return ""
-    return f", {run.cost_usd / run.produced_tokens * 1e6:.3g} USD per million tokens"
+    return f", {run.cost_usd / run.produced_tokens * 1e6:.3g} USD per million {run.unit}s"
 
 
 def _ops_table(run: Run) -> Table:

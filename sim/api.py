@@ -98,7 +98,10 @@ def simulate(
         refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
         return job.run(None)
     phase = phase or DEFAULT_PHASE
-    sizes = _sizes(phase, given)
+    return _phase(job, phase, batch, _sizes(phase, given))
+
+
+def _phase(job: _Job, phase: str, batch: int, sizes: Mapping[str, int]) -> Run:
     if phase == "prefill":
         first = job.run(prefill(batch, sizes["prompt"]))
         return replace(first, ttft_s=first.latency_s)

@@ -49,7 +49,9 @@ def _graph(document: Document, name: str) -> Graph:
     for i, op in enumerate(ops):
         nodes.append(Node(_made(document, i, op, tensors, text.format), op.count))
     used = {t for node in nodes for t in (*node.op.inputs, node.op.output)}
-    unused = [(("tensors", t), "no op reads or makes it; remove it") for t in tensors.keys() - used]
+    unused: list[Problem] = [
+        (("tensors", t), "no op reads or makes it; remove it") for t in tensors.keys() - used
+    ]
     if unused:
         raise _error(document, unused)
     return check(

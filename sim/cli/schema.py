@@ -75,7 +75,7 @@ def schema(
         typer.Argument(help="design, system, mapping or ops (YAML); run, map or verify (JSON)."),
     ] = "design",
 ) -> None:
-    """Print the JSON Schema of a design, mapping or ops file, or of what a command prints as JSON."""
+    """Print the JSON Schema of a file that is read, or of what a command prints as JSON."""
     from accel_models.explain import nearest
     from kernels_ref.errors import UserError
 

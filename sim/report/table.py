@@ -55,9 +55,10 @@ def _headline(run: Run) -> list[Text]:
     fits = "fits" if run.fits else "[red]does not fit[/]"
     need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}"
     formats = escape(run.formats)
+    speed = f"[bold]{run.tokens_per_s:.4g}[/] {run.unit}s/s"
     rows = {
         "phase": f"[bold]{run.phase}[/], {span}, formats: {formats}, {run.simulator}",
-        "latency": f"{', '.join(times)}, [bold]{run.tokens_per_s:.4g}[/] {run.unit}s/s{_money(run)}",
+        "latency": f"{', '.join(times)}, {speed}{_money(run)}",
         "energy": f"{energy}, power {si(run.power_w, 'W')}",
         "area": area,
         "memory": f"{need}: {fits} {binary(run.memory_bytes)} ({run.params:,} parameters)",

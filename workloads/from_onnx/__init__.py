@@ -17,6 +17,7 @@ from workloads.from_onnx.draft import Draft
 from workloads.from_onnx.exported import OnnxError, read_export
 from workloads.from_onnx.facts import settle
 from workloads.from_onnx.gelu import with_gelus
+from workloads.from_onnx.repeats import folded
 from workloads.from_onnx.rules import RULES
 from workloads.graph import AS_IT_IS, Graph, check
 
@@ -46,4 +47,4 @@ def from_onnx(spec: str) -> Graph:
         tensors={name: tensor for name, tensor in draft.tensors.items() if name in used},
         context=1,
     )
-    return check(graph)
+    return folded(check(graph))

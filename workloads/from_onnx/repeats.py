@@ -2,7 +2,7 @@
 
 Two blocks are identical if their ops are, position by position, with tensors of the same shapes and
 formats, and are wired alike: inside a block, to the block before (the first block: to what comes
-before all of them), to weights and inputs of each block's own, and to activations that all share. What only
+before all of them), to weights and inputs of its own, and to activations that all share. What only
 the last block leaves may be read after it. The blocks that save most ops are folded, until none is
 left; a shared weight, or a reader of an inner block's results, keeps blocks apart.
 """

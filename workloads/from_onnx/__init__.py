@@ -35,6 +35,8 @@ def from_onnx(spec: str) -> Graph:
             continue
         if facts.size(node.outputs[0]):  # of a tensor without elements nothing is done
             RULES[node.op](draft, node)
+    for value in export.outputs:
+        draft.deliver(value)
     if not draft.nodes:
         raise OnnxError(f"{export.file}: nothing is left to run; every node is constant or a view")
     used = {t for node in draft.nodes for t in (*node.op.inputs, node.op.output)}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from workloads.from_onnx.exported import OnnxNode, Shape
 from workloads.from_onnx.facts import Facts, Known
 
@@ -84,6 +86,18 @@ def _numbers_like_first(facts: Facts, node: OnnxNode) -> list[Known]:
     return [(facts.shape(node.inputs[0]), facts.type(node.inputs[1]))]
 
 
+def _qlinear_two(facts: Facts, node: OnnxNode) -> list[Known]:
+    shape = np.broadcast_shapes(facts.shape(node.inputs[0]), facts.shape(node.inputs[3]))
+    return [(tuple(shape), facts.type(node.inputs[0]))]
+
+
+def _qgemm(facts: Facts, node: OnnxNode) -> list[Known]:
+    a, b = facts.shape(node.inputs[0]), facts.shape(node.inputs[3])
+    given = node.attributes
+    shape = (a[given.get("transA", 0)], b[1 - given.get("transB", 0)])
+    return [(shape, facts.type(node.inputs[0]) if node.input(7) else "FLOAT")]
+
+
 SHAPES: dict[str, Callable[[Facts, OnnxNode], list[Known]]] = {
     f"{CONTRIB}Gelu": _like_first,
     f"{CONTRIB}FastGelu": _like_first,
@@ -100,6 +114,11 @@ SHAPES: dict[str, Callable[[Facts, OnnxNode], list[Known]]] = {
     f"{CONTRIB}MultiHeadAttention": _multi_head,
     f"{CONTRIB}GroupQueryAttention": _grouped_query,
     f"{CONTRIB}Attention": _packed,
+    f"{CONTRIB}QLinearAdd": _qlinear_two,
+    f"{CONTRIB}QLinearMul": _qlinear_two,
+    f"{CONTRIB}QLinearSigmoid": _like_first,
+    f"{CONTRIB}QLinearSoftmax": _like_first,
+    f"{CONTRIB}QGemm": _qgemm,
     f"{CONTRIB}QuantizeLinear": _codes_like_first,
     f"{CONTRIB}DequantizeLinear": _numbers_like_first,
 }

@@ -80,10 +80,15 @@ def _sliding(node: OnnxNode, image: Shape, kernel: Shape) -> Sliding:
 
 def pool(draft: Draft, node: OnnxNode) -> None:
     """Max and average over a window, or over everything (Global...)."""
-    source = draft.read(node.inputs[0])
+    view = draft.view(node.inputs[0])
+    coded = view.coded and node.op == "MaxPool"  # the largest code is that of the largest number
+    source = view.tensor if coded else draft.read(node.inputs[0])
     assert source is not None
     taps = prod(node.attributes.get("kernel_shape", draft.shape(node.inputs[0])[2:]))
     function = "max_pool" if node.op.endswith("MaxPool") else "avg_pool"
-    output = draft.output(node.outputs[0])
+    made = draft.tensors[source].format if coded else None
+    output = draft.output(node.outputs[0], made, coded)
+    if coded:
+        draft.scales[output] = draft.scales.get(source, ())
     rows = draft.facts.size(node.outputs[0])
     draft.add(Vector(draft.name(node.name), (source,), output, function, rows, 1, taps))

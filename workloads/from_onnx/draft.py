@@ -22,8 +22,8 @@ from workloads.ops import Move, Vector
 
 @dataclass
 class Draft:
-    """`roots` names the value that each tensor was made for; `done` the nodes that another's rule
-    has taken with it, by name of their first output."""
+    """`roots` names the value that each tensor was made for, `scales` scale and zero-point of each
+    tensor of codes; `done` the nodes that another's rule has taken with it, by their outputs."""
 
     facts: Facts
     nodes: list[Node] = field(default_factory=list)
@@ -31,6 +31,7 @@ class Draft:
     views: dict[str, View] = field(default_factory=dict)
     readers: dict[str, list[OnnxNode]] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
+    scales: dict[str, tuple[str, ...]] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
 
@@ -138,6 +139,14 @@ class Draft:
             return Move(name, sources, output, max(1, run))
         width = out.shape[-1]
         return Vector(name, sources, output, "copy", out.elements // width, width)
+
+    def deliver(self, value: str) -> None:
+        """What the graph gives away lies as it should: as numbers, one after the other."""
+        if self.constant(value) or not self.facts.size(value):
+            return
+        view = self.numbers(value)
+        if view.run != self.tensors[view.tensor].elements:
+            self.copied(value, f"{value}.delivered", view)
 
     def retag(self, tensor: str, number_format: Format) -> None:
         """Give a tensor another format, before anything reads it."""

@@ -181,7 +181,8 @@ def _computed(facts: Facts, node: OnnxNode, inputs: list[str]) -> list[np.ndarra
 
     try:
         evaluator = ReferenceEvaluator(node.proto, opsets=dict(facts.export.opsets))
-        found = evaluator.run(None, {name: facts.values[name] for name in inputs})
+        with np.errstate(all="ignore"):  # infinities and the like are results too
+            found = evaluator.run(None, {name: facts.values[name] for name in inputs})
     except (NotImplementedError, RuntimeError, TypeError, ValueError, KeyError):
         return []
     return [np.asarray(value) for value in found if value is not None]

@@ -169,6 +169,19 @@ def qlinear_matmul(draft: Draft, node: OnnxNode) -> None:
     multiply(draft, node, left, right, made=made)
 
 
+def qgemm(draft: Draft, node: OnnxNode) -> None:
+    """com.microsoft:QGemm: codes by codes; to codes where a scale of the output is given."""
+    a, a_scale, a_zero, b, b_scale, b_zero = node.inputs[:6]
+    tag_codes(draft, a, a_scale, a_zero)
+    tag_codes(draft, b, b_scale, b_zero)
+    made = None
+    if node.input(7):
+        made = codes_format(draft, node.outputs[0], node.inputs[7], node.input(8))
+    left = _side(draft, a, node.attributes.get("transA", 0), first=True)
+    right = _side(draft, b, node.attributes.get("transB", 0), first=False)
+    multiply(draft, node, left, right, bias=node.input(6), made=made)
+
+
 def codes_format(draft: Draft, value: str, scale: str, zero: str) -> Format:
     """Of codes whose scale and zero-point are given beside them."""
     from workloads.from_onnx.constants import has_zero

@@ -28,6 +28,7 @@ RULES: dict[str, Rule] = {
     "Gemm": multiplications.gemm,
     "MatMulInteger": multiplications.matmul_integer,
     "QLinearMatMul": multiplications.qlinear_matmul,
+    f"{CONTRIB}QGemm": multiplications.qgemm,
     f"{CONTRIB}MatMulNBits": multiplications.matmul_nbits,
     "Conv": convolutions.conv,
     "ConvInteger": convolutions.conv_integer,
@@ -87,4 +88,8 @@ RULES: dict[str, Rule] = {
     "DequantizeLinear": quantization.dequantize,
     f"{CONTRIB}DequantizeLinear": quantization.dequantize,
     "DynamicQuantizeLinear": quantization.dynamic,
+    f"{CONTRIB}QLinearAdd": quantization.qlinear_add,
+    f"{CONTRIB}QLinearMul": quantization.qlinear_mul,
+    f"{CONTRIB}QLinearSigmoid": quantization.qlinear_sigmoid,
+    f"{CONTRIB}QLinearSoftmax": quantization.qlinear_softmax,
 }

@@ -10,6 +10,7 @@ Weights and activations of 16 bits or more: every tensor takes the named format.
 - caches: the 16-bit format unless `kv` names one; an op `<tensor>.quantize_kv` converts the new
   rows, with a scale per row of a head. Prefill attention reads the fresh rows at 16 bits. States of
   recurrent layers stay as they are.
+Integers without scales (token numbers, masks) stay what they are.
 The 16-bit format is fp16 for a graph that has fp16 tensors, bf16 for any other (also fp32).
 MACs never change. Not modeled: rotations and smoothing factors (folded into weights), outlier
 columns, static scales (which would need no maximum). Where q, k and v are merged in one tensor, the
@@ -47,14 +48,17 @@ def _half(graph: Graph) -> str:
 
 
 def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -> Graph:
-    if any(tensor.format.bits < 16 for tensor in graph.tensors.values()):
+    if any(_is_quantized(tensor.format) for tensor in graph.tensors.values()):
         raise UserError(f"{graph.name} is quantized already; give all formats in one transform")
     for number_format in (weight, activation):
         if number_format.kind == "int" and number_format.bits >= 16:
             raise FormatError(f"{number_format.name} is an accumulator's format, not a model's")
     wide = weight.bits >= 16 and activation.bits >= 16
     base = weight if wide else get_format(_half(graph))
-    tensors = {name: replace(t, format=base) for name, t in graph.tensors.items()}
+    tensors = {
+        name: replace(t, format=base) if t.format.kind == "float" else t
+        for name, t in graph.tensors.items()
+    }
     projections = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
     if weight.bits < 16:
         stored = [op.inputs[1] for op in projections.values()]
@@ -66,6 +70,13 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -
     sources = {name: op.inputs[0] for name, op in projections.items()}
     made = {source: _converted(tensors[source], activation) for source in sources.values()}
     return _insert(graph, sources, made)
+
+
+def _is_quantized(number_format: Format) -> bool:
+    """Fewer than 16 bits with scales, or a float of so few; plain integers (token numbers, masks)
+    are what they are."""
+    few = number_format.bits < 16
+    return few and (bool(number_format.scales) or number_format.kind not in ("int", "uint"))
 
 
 def _is_projection(graph: Graph, op: Op) -> bool:

@@ -195,6 +195,9 @@ def _move(
     if len(inputs) > 1 and declared is None:
         raise GraphError("inputs|several are copied: declare the output's shape in 'tensors'")
     shape = declared.shape if declared else inputs[0].shape
+    copied = sum(tensor.elements for tensor in inputs)
+    if copied > prod(shape):
+        raise GraphError(f"inputs|{copied} elements are copied into {list(shape)}")
     if text.move > prod(shape):
         raise GraphError(f"move|a run of {text.move} elements in {prod(shape)}")
     return Move(text.name, names, output, text.move), shape

@@ -15,13 +15,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from accel_models.facts import Count, Switch
 
 Sizes = Annotated[list[Count], Field(min_length=1, max_length=8)]
 Pad = Annotated[int, Field(ge=0, le=10**6, strict=True)]
-Word = Annotated[str, Field(pattern=r"^[^\s:]+$", max_length=200)]
+
+
+def _word(text: str) -> str:
+    if not text or ":" in text or text.split() != [text]:
+        raise ValueError(f"'{text}' is no name: it has no spaces and no colons")
+    return text
+
+
+Word = Annotated[
+    str,
+    AfterValidator(_word),
+    WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+$"}),
+]
 
 
 class _Block(BaseModel):

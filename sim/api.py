@@ -1,38 +1,42 @@
 """`simulate`: a design, a model and a phase to a Run. The command line is a thin layer over this.
 
-A request is a prefill of the prompt and one decode step per further output token. Decode steps are
-simulated at up to SAMPLES contexts, evenly spaced from the first to the last, and interpolated
-linearly between them (attention's cost is close to linear in the context, everything else
-constant). A graph without phases (an ONNX file, a file of ops) is simulated as it is.
+A request is a prefill of the prompt and one decode step per further output token (`sim.steps`). A
+prompt in chunks is one prefill for each, all but the first of which read the cache. A graph without
+phases (an ONNX file, a file of ops) is simulated as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from accel_models.design import Design
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
 from sim import analytic
-from sim.run import OpRun, Run, Traffic, Trust
+from sim.run import Run
+from sim.steps import Part, in_turn, sampled
 from workloads import decode, prefill, read_model
 from workloads.config import ModelConfig
 from workloads.graph import AS_IT_IS
-from workloads.phase import Phase
+from workloads.phase import Phase, encode, ragged
 from workloads.read_model import Model, no_phases, of_config
 from workloads.transforms import quantize
 from workloads.transforms.apply import apply
 
-SAMPLES = 9
-PHASES = ("prefill", "decode", "request")
 DEFAULT_PHASE = "decode"
-DEFAULTS = {"prompt": 2048, "context": 2048, "output": 128}
-_TAKES = {"prefill": ("prompt",), "decode": ("context",), "request": ("prompt", "output")}
+DEFAULTS = {"prompt": 2048, "context": 2048, "output": 128, "chunk": None}
+SHORTER = {("encode", "prompt"): 128, ("verify", "output"): 4}  # defaults of some phases
+TAKES = {
+    "encode": ("prompt",),
+    "prefill": ("prompt", "chunk"),
+    "decode": ("context",),
+    "verify": ("context", "output"),
+    "request": ("prompt", "output", "chunk"),
+}
+OF_A_SOURCE = ("decode", "verify")  # take a prompt too where it is an encoder's
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,12 @@ class _Job:
     cores: str | None
     memo: dict[Any, Any] = field(default_factory=dict)
 
-    def run(self, phase: Phase | None) -> Run:
+    def run(self, phase: Phase | None, partly: bool = False) -> Run:
+        """One graph; `partly` leaves transforms out that change nothing in its phase."""
         graph = self.model.build(phase)
         if self.formats or self.kv:
             graph = quantize(graph, self.formats, self.kv)
-        graph = apply(graph, self.transforms) if self.transforms else graph
+        graph = apply(graph, self.transforms, partly) if self.transforms else graph
         done = analytic.run(map_graph(graph, self.design, self.objective, self.cores, self.memo))
         parts = [self.formats or "model's own"]
         parts += [f"kv {self.kv}"] if self.kv else []
@@ -67,8 +72,9 @@ def simulate(
     *,
     batch: int = 1,
     prompt: int | None = None,
-    context: int | None = None,
+    context: int | Sequence[int] | None = None,
     output: int | None = None,
+    chunk: int | None = None,
     formats: str | None = None,
     kv: str | None = None,
     apply: str | None = None,
@@ -78,13 +84,15 @@ def simulate(
     """Simulate one phase of a model on a design.
 
     design, model: a shipped name or a path (or what `read_design`, `read_model` return); of models
-    also the other sources (docs/workload-sources.md). phase: prefill (takes prompt), decode
-    (context, the default) or request (prompt, output); token counts per sequence, defaults 2048,
-    2048 and 128; a graph that runs as it is takes none of these. formats, kv, apply: as on the
-    command line (docs/formats.md). objective: latency, energy or edp. cores: only this kind of
-    cores. Raises UserError for anything that is not right.
+    also the other sources (docs/workload-sources.md). phase: encode (takes prompt), prefill
+    (prompt, chunk), decode (context), verify (context, output: tokens verified at once) or request
+    (prompt, output, chunk); the default is decode, of encoders encode. Token counts are per
+    sequence; `context` may be one for each. Phases of a decoder with an encoder also take the
+    prompt that the encoder had. A graph that runs as it is takes none of these. formats, kv,
+    apply: as on the command line (docs/formats.md). objective: latency, energy or edp. cores: only
+    this kind of cores. Raises UserError for anything that is not right.
     """
-    given = {"prompt": prompt, "context": context, "output": output}
+    given = {"prompt": prompt, "context": context, "output": output, "chunk": chunk}
     job = _Job(
         read_design(design) if isinstance(design, str) else design,
         opened(model),
@@ -97,18 +105,68 @@ def simulate(
     if job.model.fixed is not None:
         refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
         return job.run(None)
-    phase = phase or DEFAULT_PHASE
-    return _phase(job, phase, batch, _sizes(phase, given))
+    kind = phase or default_phase(job.model)
+    sizes = _sizes(job.model, kind, given)
+    if kind == "request":
+        return _request(job, batch, sizes)
+    if kind == "prefill":
+        parts = _prompt(job, batch, sizes["prompt"], sizes["chunk"])
+        run = parts[0].runs[0] if len(parts) == 1 else in_turn(parts)
+        tokens = batch * sizes["prompt"]
+        return replace(run, tokens=sizes["prompt"], produced_tokens=tokens, ttft_s=run.latency_s)
+    run = job.run(_one(kind, batch, sizes))
+    if kind == "encode":
+        return run
+    return replace(run, tpot_s=run.latency_s * run.batch / run.produced_tokens)
 
 
-def _phase(job: _Job, phase: str, batch: int, sizes: Mapping[str, int]) -> Run:
-    if phase == "prefill":
-        first = job.run(prefill(batch, sizes["prompt"]))
-        return replace(first, ttft_s=first.latency_s)
-    if phase == "decode":
-        step = job.run(decode(batch, sizes["context"]))
-        return replace(step, tpot_s=step.latency_s)
-    return _request(job, batch, sizes["prompt"], sizes["output"])
+def default_phase(model: Model) -> str:
+    """decode, where the model has it."""
+    return DEFAULT_PHASE if DEFAULT_PHASE in model.phases else model.phases[0]
+
+
+def phase_of(model: Model, kind: str | None, batch: int, given: Mapping[str, Any]) -> Phase:
+    """The one graph of a phase other than a request. Raises UserError."""
+    kind = kind or default_phase(model)
+    if kind == "request":
+        raise UserError("a request is many steps; name one: prefill or decode")
+    return _one(kind, batch, _sizes(model, kind, given))
+
+
+def _one(kind: str, batch: int, sizes: Mapping[str, Any]) -> Phase:
+    """A prompt, an input of an encoder, or a step, for sequences of one length or several."""
+    if kind == "encode":
+        return encode(batch, sizes["prompt"])
+    if kind == "prefill":
+        return prefill(batch, sizes["prompt"])
+    context, tokens = sizes["context"], sizes["output"] if kind == "verify" else 1
+    if isinstance(context, int):
+        return Phase(kind, batch, tokens, context, sizes.get("prompt"))
+    if batch not in (1, len(context)):
+        raise UserError(f"{len(context)} contexts are those of as many sequences, not of {batch}")
+    return replace(ragged(context, tokens), source=sizes.get("prompt"))
+
+
+def _prompt(
+    job: _Job, batch: int, prompt: int, chunk: int | None, partly: bool = False
+) -> list[Part]:
+    """The prefill as a whole, or chunk by chunk: the first, those behind it, and what is left."""
+    if chunk is None or chunk >= prompt:
+        return [Part("", [job.run(prefill(batch, prompt), partly)], [1.0])]
+    if chunk < 1:
+        raise UserError(f"chunk is {chunk}; at least 1 is needed")
+
+    def later(context: int) -> Run:
+        return job.run(Phase("prefill", batch, chunk, context), partly)
+
+    parts = [Part("first_chunk", [job.run(prefill(batch, chunk), partly)], [1.0])]
+    whole = prompt // chunk * chunk
+    if whole > chunk:
+        parts.append(sampled("chunk", 2 * chunk, whole, chunk, later))
+    if prompt > whole:
+        rest = Phase("prefill", batch, prompt - whole, prompt)
+        parts.append(Part("last_chunk", [job.run(rest, partly)], [1.0]))
+    return parts
 
 
 def opened(model: str | ModelConfig | Model) -> Model:
@@ -125,113 +183,51 @@ def refuse_phase(model: Model, given: Mapping[str, object]) -> None:
             raise UserError(no_phases(model.name, name))
 
 
-def _sizes(phase: str, given: dict[str, int | None]) -> dict[str, int]:
-    if phase not in PHASES:
-        raise UserError(f"unknown phase '{phase}'; known: {', '.join(PHASES)}")
-    takes = _TAKES[phase]
+def _sizes(model: Model, phase: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the phase takes, with its defaults. Raises UserError."""
+    known = [name for name in TAKES if name in model.phases or name == "request"]
+    if "decode" not in model.phases:
+        known.remove("request")
+    if phase not in known:
+        raise UserError(f"unknown phase '{phase}' of {model.name}; known: {', '.join(known)}")
+    told = model.source == "prompt" and phase in OF_A_SOURCE
+    takes = TAKES[phase] + (("prompt",) if told else ())
     for name, value in given.items():
         if value is not None and name not in takes:
             raise UserError(f"phase {phase} has no {name}; it takes {' and '.join(takes)}")
     sizes = {name: given[name] for name in takes}
-    return {name: DEFAULTS[name] if size is None else size for name, size in sizes.items()}
+    usual = {name: SHORTER.get((phase, name), DEFAULTS[name]) for name in takes}
+    if told:
+        usual["prompt"] = None
+    return {name: usual[name] if size is None else size for name, size in sizes.items()}
 
 
-def _request(job: _Job, batch: int, prompt: int, output: int) -> Run:
+def _request(job: _Job, batch: int, sizes: Mapping[str, Any]) -> Run:
     """Time to first token, then output - 1 steps whose context grows by one each."""
+    prompt, output = sizes["prompt"], sizes["output"]
     if output < 1:
         raise UserError(f"request: output is {output}; at least 1 is needed")
-    first = job.run(prefill(batch, prompt))
-    steps = output - 1
-    if not steps:
-        return replace(first, phase="request", ttft_s=first.latency_s, produced_tokens=batch)
-    contexts = np.unique(
-        np.linspace(prompt + 1, prompt + steps, min(SAMPLES, steps)).round().astype(int)
-    )
-    runs = [job.run(decode(batch, int(c))) for c in contexts]
-    weights = step_weights(contexts, np.arange(prompt + 1, prompt + steps + 1))
-    decoded = sum(w * r.latency_s for w, r in zip(weights, runs, strict=True))
-    energy = sum(w * r.energy_j for w, r in zip(weights, runs, strict=True))
-    ops = tuple(replace(op, name=f"prefill.{op.name}") for op in first.ops) + _mean_ops(
-        runs, weights, steps
-    )
-    last = runs[-1]
+    first = _prompt(job, batch, prompt, sizes["chunk"], partly=True)
+    first = [replace(p, label=f"prefill.{p.label}" if p.label else "prefill") for p in first]
+    source = prompt if job.model.source == "prompt" else None
+    before = 1 if job.model.source else prompt  # an encoder's prompt is not the decoder's
+    steps, parts, yields = output - 1, list(first), 1.0
+    if steps:
+
+        def step(context: int) -> Run:
+            return job.run(decode(batch, context, source))
+
+        decoded = sampled("decode", before + 1, before + steps, 1, step)
+        yields = decoded.runs[-1].produced_tokens / batch
+        decoded = replace(decoded, weights=[w / yields for w in decoded.weights])
+        parts.append(decoded)
+    ttft = sum(part.latency_s for part in first)
+    whole = in_turn(parts)
     return replace(
-        last,
+        whole,
         phase="request",
         tokens=output,
-        latency_s=first.latency_s + decoded,
-        energy_j=first.energy_j + energy,
         produced_tokens=batch * output,
-        ops=ops,
-        limits=analytic.limits(ops),
-        latency_trust=_joined(first.latency_trust, last.latency_trust, first.latency_s, decoded),
-        energy_trust=_joined(first.energy_trust, last.energy_trust, first.energy_j, energy),
-        ttft_s=first.latency_s,
-        tpot_s=decoded / steps,
-        facts=first.facts,
-        warnings=tuple(dict.fromkeys(first.warnings + last.warnings)),
+        ttft_s=ttft,
+        tpot_s=(whole.latency_s - ttft) / steps if steps else None,
     )
-
-
-def step_weights(contexts: np.ndarray, wanted: np.ndarray) -> list[float]:
-    """How often each sampled context counts, so that sum(weight * value) is the interpolated
-    sum."""
-    basis = np.eye(len(contexts))
-    return [float(np.interp(wanted, contexts, row).sum()) for row in basis]
-
-
-def _mean_ops(runs: list[Run], weights: list[float], steps: int) -> tuple[OpRun, ...]:
-    """Decode ops averaged over the steps, each running `steps` times as often."""
-    share = [w / steps for w in weights]
-    found = []
-    for same in zip(*(r.ops for r in runs), strict=True):
-        last = same[-1]
-        if len({(op.name, op.fused) for op in same}) != 1:
-            raise AssertionError("ops of one model differ between contexts")
-
-        def mean(maps: list[dict[str, float]]) -> dict[str, float]:
-            keys = dict.fromkeys(k for m in maps for k in m)
-            return {
-                k: sum(s * m.get(k, 0.0) for s, m in zip(share, maps, strict=True)) for k in keys
-            }
-
-        found.append(
-            replace(
-                last,
-                name=f"decode.{last.name}",
-                count=last.count * steps,
-                latency_s=sum(s * op.latency_s for s, op in zip(share, same, strict=True)),
-                energy_j=sum(s * op.energy_j for s, op in zip(share, same, strict=True)),
-                saves_s=mean([op.saves_s for op in same]),
-                macs=round(sum(s * op.macs for s, op in zip(share, same, strict=True))),
-                traffic=_mean_traffic(same, share),
-                utilization=sum(s * op.utilization for s, op in zip(share, same, strict=True)),
-                busy_s=mean([op.busy_s for op in same]),
-                exposed_s=mean([op.exposed_s for op in same]),
-                energy_by_j=mean([op.energy_by_j for op in same]),
-            )
-        )
-    return tuple(found)
-
-
-def _mean_traffic(same: tuple[OpRun, ...], share: list[float]) -> dict[str, dict[str, Traffic]]:
-    total: dict[str, dict[str, Traffic]] = {}
-    for s, op in zip(share, same, strict=True):
-        for level, operands in op.traffic.items():
-            here = total.setdefault(level, {})
-            for operand, t in operands.items():
-                before = here.get(operand, Traffic(0.0, 0.0))
-                here[operand] = Traffic(before.read + s * t.read, before.written + s * t.written)
-    return total
-
-
-def _joined(a: Trust, b: Trust, of_a: float, of_b: float) -> Trust:
-    """Trust of a sum whose parts rest on the same numbers: half-widths add, weighted."""
-    total = of_a + of_b
-    shares = {k: (a.shares[k] * of_a + b.shares[k] * of_b) / total for k in a.shares}
-    width = (_width(a) * of_a + _width(b) * of_b) / total
-    return Trust(shares, total * (1 - width), total * (1 + width))
-
-
-def _width(trust: Trust) -> float:
-    return (trust.high - trust.low) / (trust.high + trust.low)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from accel_models.explain import nearest
 from kernels_ref.errors import UserError
-from workloads.builders import build
+from workloads.builders import SHAPES, describe
+from workloads.builders.encoder_spec import EncoderDecoderSpec
 from workloads.config import ModelConfig, read_config
 from workloads.graph import Graph
 from workloads.phase import Phase
@@ -33,6 +34,8 @@ class Model:
     name: str
     of_phase: Callable[[Phase], Graph] | None = None
     fixed: Graph | None = None
+    phases: tuple[str, ...] = ("encode", "prefill", "decode", "verify")
+    source: str = ""  # what an encoder before the decoder is given: a "prompt", or "sound"
 
     def build(self, phase: Phase | None = None) -> Graph:
         """The graph. Raises UserError for a phase of a graph that has none, or for none where
@@ -60,7 +63,17 @@ def _from_config(name_or_path: str) -> Model:
 
 def of_config(config: ModelConfig) -> Model:
     """The model of a configuration."""
-    return Model(config.name, lambda phase: build(config, phase))
+    spec = describe(config)
+    source = ""
+    if isinstance(spec, EncoderDecoderSpec):
+        source = "sound" if spec.fixed else "prompt"
+    shape = SHAPES[type(spec)]
+    return Model(
+        config.name,
+        lambda phase: shape.build(config.name, spec, phase),
+        phases=shape.phases,
+        source=source,
+    )
 
 
 def _traced(spec: str) -> Model:

@@ -12,13 +12,9 @@ import typer
 from sim.cli.options import COMPILES, AsJson, DesignName, parse_count, print_json, waiting, writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sim.map_api import Asked, Mapped
     from workloads.phase import Phase
     from workloads.read_model import Model
-
-DEFAULT_PHASE = "decode"
 
 
 def map_to(
@@ -33,7 +29,7 @@ def map_to(
         ),
     ] = None,
     phase: Annotated[
-        str | None, typer.Option(help="With --op: prefill or decode. [decode]")
+        str | None, typer.Option(help="With --op: as `simulate` has them. [decode]")
     ] = None,
     batch: Annotated[str | None, typer.Option(help="With --op: sequences at once. [1]")] = None,
     prompt: Annotated[
@@ -124,27 +120,14 @@ def _model_and_op(op: str, matmul: str | None) -> tuple[str, str]:
 
 def _phase(model: Model, phase: str | None, sizes: dict[str, str | None]) -> Phase | None:
     """As `simulate` reads them; None for a graph that runs as it is. Raises UserError."""
-    from kernels_ref.errors import UserError
-    from sim.api import DEFAULTS, refuse_phase
-    from workloads import decode, prefill
+    from sim.api import phase_of, refuse_phase
 
     if model.fixed is not None:
         refuse_phase(model, {"phase": phase} | sizes)
         return None
-    kinds: dict[str, tuple[Callable[[int, int], Phase], str]] = {
-        "prefill": (prefill, "prompt"),
-        "decode": (decode, "context"),
-    }
-    kind = phase or DEFAULT_PHASE
-    if kind not in kinds:
-        raise UserError(f"unknown phase '{kind}'; an op is mapped in {' or '.join(kinds)}")
-    make, takes = kinds[kind]
-    other = "context" if takes == "prompt" else "prompt"
-    if sizes[other] is not None:
-        raise UserError(f"phase {kind} has no {other}; it takes {takes}")
-    size = parse_count(sizes[takes], takes)
+    given = {name: parse_count(sizes[name], name) for name in ("prompt", "context")}
     batch = parse_count(sizes["batch"], "batch")
-    return make(1 if batch is None else batch, DEFAULTS[takes] if size is None else size)
+    return phase_of(model, phase, 1 if batch is None else batch, given)
 
 
 def _share(text: str) -> float:

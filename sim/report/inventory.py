@@ -13,10 +13,14 @@ from accel_models.pes import GATE_PES
 from accel_models.read_design import read_design
 from kernels_ref.formats import FORMATS, get_format
 from kernels_ref.kernels import KERNELS
-from workloads import build, decode, read_config, read_model
+from workloads import decode, read_model
 from workloads.config import shipped_models
 from workloads.graph import Graph
+from workloads.phase import encode
+from workloads.read_model import Model
 from workloads.transforms import TRANSFORMS
+
+TEXT = 128  # tokens of an encoder's text
 
 
 def design_document(name: str) -> dict[str, Any]:
@@ -108,11 +112,14 @@ def _pe(name: str | None) -> dict[str, Any] | None:
 
 
 def model_document(name: str) -> dict[str, Any]:
-    """A model's size: parameters, bytes, work and cache of one token (of one run, for a graph that
-    has no tokens). Raises UserError."""
+    """A model's size: parameters, bytes, work and cache of one token (of one image, of a text of
+    TEXT tokens, or of one run, for a model that decodes none). Raises UserError."""
     model = read_model(name)
     if model.fixed is not None:
         return _size(model.name, model.fixed, model.fixed.kv_bytes)
+    if "decode" not in model.phases:
+        once = model.build(encode(1, TEXT))
+        return _size(model.name, once, 0)
     short, long = model.build(decode(1, 1)), model.build(decode(1, 2))
     return _size(model.name, short, long.kv_bytes - short.kv_bytes)
 
@@ -125,7 +132,7 @@ def _size(name: str, short: Graph, kv_bytes: int) -> dict[str, Any]:
         "macs_per_token": sum(node.count * node.op.macs for node in short),
         "kv_bytes_per_token": kv_bytes,
         "max_context": short.max_context,
-        "ops": {node.op.name: f"{node.op.kind} x{node.count}" for node in short},
+        "ops": {node.op.name: f"{node.op.kind} x{node.count:g}" for node in short},
     }
 
 
@@ -134,7 +141,12 @@ def _designs() -> dict[str, Any]:
 
 
 def _models() -> dict[str, Any]:
-    return {name: build(read_config(name), decode(1, 1)).params for name in shipped_models()}
+    return {name: _params(read_model(name)) for name in shipped_models()}
+
+
+def _params(model: Model) -> int:
+    phase = decode(1, 1) if "decode" in model.phases else encode(1)
+    return model.build(phase).params
 
 
 def _formats() -> dict[str, Any]:

@@ -12,6 +12,7 @@ import re
 from kernels_ref.errors import UserError
 from workloads.graph import Graph
 from workloads.transforms import TRANSFORMS
+from workloads.transforms.edit import PhaseError
 
 _CALL = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
 _SPLIT = re.compile(r"\+(?![^()]*\))")
@@ -21,8 +22,9 @@ class TransformError(UserError):
     """A transform that does not exist, or does not take these arguments."""
 
 
-def apply(graph: Graph, text: str) -> Graph:
-    """The graph after every transform named in `text`. Raises TransformError."""
+def apply(graph: Graph, text: str, partly: bool = False) -> Graph:
+    """The graph after every transform named in `text`; with `partly`, those that change nothing in
+    its phase are left out. Raises TransformError."""
     for part in _SPLIT.split(text):
         match = _CALL.fullmatch(part)
         if not match:
@@ -32,7 +34,11 @@ def apply(graph: Graph, text: str) -> Graph:
             close = difflib.get_close_matches(name, TRANSFORMS, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(TRANSFORMS)}"
             raise TransformError(f"unknown transform '{name}'; {hint}")
-        graph = _called(name, *_arguments(name, arguments), graph)
+        try:
+            graph = _called(name, *_arguments(name, arguments), graph)
+        except PhaseError:
+            if not partly:
+                raise
     return graph
 
 

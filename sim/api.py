@@ -28,7 +28,7 @@ from workloads.transforms.apply import apply
 
 DEFAULT_PHASE = "decode"
 DEFAULTS = {"prompt": 2048, "context": 2048, "output": 128, "chunk": None}
-SHORTER = {("encode", "prompt"): 128, ("verify", "output"): 4}  # defaults of some phases
+SHORTER = {("encode", "prompt"): 64, ("verify", "output"): 4}  # defaults of some phases
 TAKES = {
     "encode": ("prompt",),
     "prefill": ("prompt", "chunk"),

@@ -86,7 +86,14 @@ def models() -> str:
                 f"{context:,}" if context else "not stated",
             )
         )
-    header = ("name", "parameters", "weights", "MACs of one token", "cache per token", "context")
+    header = (
+        "name",
+        "parameters",
+        "weights",
+        "MACs of one token (of an input)",
+        "cache per token",
+        "context",
+    )
     return table(header, rows)
 
 

@@ -34,7 +34,7 @@ def simulate(
     ] = "1",
     prompt: Annotated[
         str | None,
-        typer.Option(help="Prompt tokens of a sequence: encode [128], prefill, request. [2048]"),
+        typer.Option(help="Prompt tokens of a sequence: encode [64], prefill, request. [2048]"),
     ] = None,
     context: Annotated[
         str | None,

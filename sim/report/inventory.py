@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from workloads.phase import encode
 from workloads.read_model import Model
 from workloads.transforms import TRANSFORMS
 
-TEXT = 128  # tokens of an encoder's text
+TEXT = 64  # tokens of an encoder's text
 
 
 def design_document(name: str) -> dict[str, Any]:
@@ -169,7 +170,8 @@ def _kernels() -> dict[str, Any]:
 
 
 def _transforms() -> dict[str, Any]:
-    return {name: (t.__doc__ or "").strip().splitlines()[0] for name, t in TRANSFORMS.items()}
+    texts = {name: inspect.getdoc(t) or "" for name, t in TRANSFORMS.items()}
+    return {name: " ".join(text.partition("\n\n")[0].split()) for name, text in texts.items()}
 
 
 LISTS: dict[str, Callable[[], dict[str, Any]]] = {

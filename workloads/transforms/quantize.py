@@ -34,6 +34,9 @@ KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out", "gate", "router")
 def quantize(graph: Graph, formats: str | None = None, kv: str | None = None) -> Graph:
     """The graph with `formats` (of weights and activations) and `kv` (of the caches) applied.
 
+    Source: GPTQ, arXiv 2210.17323; AWQ, arXiv 2306.00978; SmoothQuant, arXiv 2211.10438; KIVI,
+    arXiv 2402.02750, for caches: what they store, whatever the way to it.
+    Accuracy: an input.
     None leaves the formats as they are. Raises FormatError for an unknown format and UserError for
     a graph that is quantized already.
     """

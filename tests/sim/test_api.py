@@ -7,7 +7,7 @@ import pytest
 
 from kernels_ref.errors import UserError
 from sim import simulate
-from sim.api import SAMPLES, step_weights
+from sim.steps import SAMPLES, step_weights
 
 
 def test_a_request_is_its_prefill_and_its_steps():
@@ -57,7 +57,7 @@ def test_transforms_by_name():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"phase": "train"}, "unknown phase 'train'; known: prefill, decode, request"),
+        ({"phase": "train"}, "unknown phase 'train'"),
         ({"phase": "prefill", "context": 8}, "phase prefill has no context; it takes prompt"),
         ({"batch": 0}, "decode: batch is 0; at least 1 is needed"),
         ({"phase": "request", "output": 0}, "request: output is 0; at least 1 is needed"),
@@ -91,3 +91,52 @@ def test_objectives():
     frugal = simulate("a100_sxm", "gpt2", "prefill", prompt=128, objective="energy")
     assert frugal.energy_j <= fast.energy_j * 1.005
     assert fast.latency_s <= frugal.latency_s * 1.005
+
+
+def test_a_prompt_in_chunks_does_the_work_of_the_whole():
+    """The pairs that the mask leaves are as many; weights are read for each chunk."""
+    whole = simulate("a100_sxm", "gpt2", "prefill", prompt=1000)
+    parts = simulate("a100_sxm", "gpt2", "prefill", prompt=1000, chunk=300)
+    assert {op.name.partition(".")[0] for op in parts.ops} == {"first_chunk", "chunk", "last_chunk"}
+
+    def macs(run):
+        return sum(op.count * op.macs for op in run.ops if "lm_head" not in op.name)
+
+    assert macs(parts) == pytest.approx(macs(whole))
+    assert parts.latency_s > whole.latency_s
+    assert parts.produced_tokens == whole.produced_tokens == 1000
+    assert simulate("a100_sxm", "gpt2", "prefill", prompt=1000, chunk=1000).ops == whole.ops
+
+
+def test_sequences_of_several_lengths():
+    run = simulate("a100_sxm", "gpt2", "decode", context=(100, 900))
+    assert (run.batch, run.context) == (2, 900)
+    assert run.kv_bytes == simulate("a100_sxm", "gpt2", batch=2, context=500).kv_bytes
+
+
+def test_speculation_is_paid_per_expected_token():
+    plain = simulate("a100_sxm", "llama-3-8b", context=1000)
+    copied = simulate("a100_sxm", "llama-3-8b", context=1000, apply="speculate(3,1.0,draft=ngram)")
+    assert copied.produced_tokens == 4
+    assert copied.tpot_s == pytest.approx(copied.latency_s / 4)
+    assert copied.tpot_s < 0.3 * plain.tpot_s
+    request = simulate(
+        "a100_sxm", "gpt2", "request", prompt=100, output=21, apply="speculate(3,1.0,draft=ngram)"
+    )
+    assert 0 < request.tpot_s < simulate("a100_sxm", "gpt2", context=110).tpot_s
+
+
+def test_an_encoder_encodes_by_itself():
+    run = simulate("a100_sxm", "vit-base", formats="fp16", batch=2)
+    assert (run.phase, run.batch, run.tokens) == ("encode", 2, 197)
+    assert run.tpot_s is None
+
+
+def test_an_encoder_decoder_keeps_its_source():
+    steps = [
+        simulate("a100_sxm", "t5-small", "decode", formats="bf16", context=4, prompt=prompt)
+        for prompt in (100, 400)
+    ]
+    assert steps[1].kv_bytes - steps[0].kv_bytes == 300 * 6 * 2 * 512 * 2
+    request = simulate("a100_sxm", "whisper-tiny", "request", formats="fp16", output=4)
+    assert request.context == 4

@@ -40,7 +40,8 @@ def test_a_transform_states_its_source_and_what_it_assumes(name):
 EXAMPLES = [
     "quantize(w4a16)", "window(1024,sinks=4)", "block_sparse(0.25)", "evict(512)",
     "compress_kv(4)", "prefix_kv(0.8,0.2)", "share_kv(2)", "shared_prefix(100)",
-    "skip_layers(0.5)", "early_exit(16,0.5)", "routing(skew=1.0)", "speculate(4,0.8)",
+    "prune_tokens(0.5,after=2)", "skip_layers(0.5)", "early_exit(16,0.5)",
+    "routing(skew=1.0)", "speculate(4,0.8)",
 ]  # fmt: skip
 
 
@@ -111,6 +112,27 @@ def test_a_shared_prefix_moves_once_and_computes_the_same(tokens):
     prefix = after.node("attention.prefix").op
     assert (prefix.batch, prefix.q_len, prefix.kv_len) == (1, 8, tokens)
     assert after.tensors["k_cache.prefix"].elements == tokens * 8 * 128
+
+
+def test_pruned_tokens_are_those_of_later_layers_only():
+    after = apply(PROMPT, "prune_tokens(0.25,after=8)")
+    assert after.params == PROMPT.params
+    assert after.weight_bytes == PROMPT.weight_bytes
+    assert after.kv_bytes == 2 * (8 * 1000 + 24 * 250) * CACHE // 32
+    early, late = after.node("q_proj"), after.node("pruned.q_proj")
+    assert (early.count, late.count) == (8, 24)
+    assert (early.op.ranks["m"], late.op.ranks["m"]) == (2000, 500)
+    pairs = 8 * (1000 * 1001 // 2) + 24 * (250 * 251 // 2)
+    assert macs(after, "attention") == 2 * pairs * ATTENTION // 32
+    assert after.node("last_token").op.inputs[0] == "pruned.mlp_residual"
+
+
+def test_pruned_tokens_of_a_model_with_two_kinds_of_layers():
+    graph = build(read_config("gemma-2-2b"), prefill(1, 400))
+    after = check(apply(graph, "prune_tokens(0.5,after=2)"))
+    assert after.node("local.q_proj").count == after.node("global.q_proj").count == 1
+    assert after.node("pruned.global.q_proj").count == 12
+    assert after.params == graph.params
 
 
 def test_skipped_layers_leave_their_parameters():
@@ -211,6 +233,11 @@ def test_what_is_wrong_is_said(text, says):
     with pytest.raises(UserError) as problem:
         apply(STEP, text)
     assert says in str(problem.value)
+
+
+def test_pruning_is_for_prompts():
+    with pytest.raises(PhaseError, match="tokens are pruned from prompts, not in decode"):
+        apply(STEP, "prune_tokens(0.5,after=2)")
 
 
 @pytest.mark.parametrize("text", ["shared_prefix(8)", "speculate(2,0.5)"])

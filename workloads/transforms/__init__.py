@@ -15,6 +15,7 @@ from workloads.transforms.prefix import shared_prefix
 from workloads.transforms.quantize import quantize
 from workloads.transforms.routing import routing
 from workloads.transforms.speculate import speculate
+from workloads.transforms.tokens import prune_tokens
 
 # name, as in `--apply 'name(arg,key=value)'` -> transform.
 TRANSFORMS: dict[str, Callable[..., Graph]] = {
@@ -26,6 +27,7 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "prefix_kv": prefix_kv,
     "share_kv": share_kv,
     "shared_prefix": shared_prefix,
+    "prune_tokens": prune_tokens,
     "skip_layers": skip_layers,
     "early_exit": early_exit,
     "routing": routing,

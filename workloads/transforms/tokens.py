@@ -1,0 +1,116 @@
+"""Fewer tokens from some layer on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from kernels_ref.errors import UserError
+from workloads.builders.experts import active_experts
+from workloads.graph import Graph, Node, Op, Tensor
+from workloads.ops import Attention, Einsum, Experts, Gather, Move, Vector
+from workloads.ops.experts import balanced
+from workloads.transforms.edit import Block, PhaseError, blocks, renewed, share
+
+LATER = "pruned."
+
+
+def prune_tokens(graph: Graph, kept: float, after: float) -> Graph:
+    """From layer `after` on a share `kept` of the tokens goes on, those with the largest scores: a
+    look at a score of every token, and a copy of the rows that stay. Caches of the later layers
+    hold as many; a request's decode steps see whole ones nevertheless.
+
+    Source: FastV, arXiv 2403.06764, sec. 4 (visual tokens by attention, after layer 2); LazyLLM,
+    arXiv 2407.14057; MrT5, arXiv 2410.20771 (tokens deleted after an early layer).
+    Accuracy: an input.
+    """
+    groups, staying = blocks(graph), share(kept, "prune_tokens: kept", 1e-6)
+    layers = sum(block.count for block in groups)
+    if not 0 < after < layers:
+        raise UserError(f"prune_tokens: after is {after:g}; {graph.name} has {layers:g} layers")
+    if graph.tokens == 1 or graph.phase not in ("prefill", "encode"):
+        raise PhaseError(f"{graph.name}: tokens are pruned from prompts, not in {graph.phase}")
+    first, last = graph.nodes.index(groups[0].nodes[0]), graph.nodes.index(groups[-1].nodes[-1])
+    inside = [node for block in groups for node in block.nodes]
+    if graph.nodes[first : last + 1] != tuple(inside):
+        raise UserError(f"{graph.name}: its layers are not next to each other")
+    return _split(graph, groups, (first, last + 1), (after / layers, staying))
+
+
+def _split(
+    graph: Graph, groups: list[Block], place: tuple[int, int], shares: tuple[float, float]
+) -> Graph:
+    """The layers before, the choice, the layers after on fewer rows, and what reads them."""
+    earlier, kept = shares
+    inside = graph.nodes[place[0] : place[1]]
+    rows, out = graph.batch * graph.tokens, inside[-1].op.output
+    fewer = graph.batch * ceil(graph.tokens * kept)
+    stream = _stream(graph, inside, rows)
+    tensors, select = _chosen(graph, out, rows, fewer)
+    names = {stream: select[-1].op.output}
+    before = [replace(node, count=node.count * earlier) for node in inside]
+    later = []
+    for node in inside:
+        op = _on(graph, node.op, rows, fewer)
+        made = f"{LATER}{op.output}"
+        tensors[made] = _sized(graph.tensors[op.output], made, rows, fewer)
+        inputs = tuple(names.get(t, t) for t in op.inputs)
+        names[op.output] = made
+        moved = replace(op, name=f"{LATER}{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
+        count = node.count * (1 - earlier)
+        later.append(Node(moved, count, f"{LATER}{node.layer}"))
+    behind = []
+    for node in graph.nodes[place[1] :]:
+        if out in node.op.inputs and not isinstance(node.op, Gather):
+            raise UserError(f"prune_tokens: {node.op.name} reads every token of the last layer")
+        inputs = tuple(names.get(t, t) if t == out else t for t in node.op.inputs)
+        behind.append(replace(node, op=replace(node.op, inputs=inputs)))  # type: ignore[type-var]
+    return renewed(graph, [*graph.nodes[: place[0]], *before, *select, *later, *behind], tensors)
+
+
+def _stream(graph: Graph, inside: tuple[Node, ...], rows: int) -> str:
+    """What the layers read of what is made before them: one row to a token."""
+    made = {node.op.output for node in inside}
+    for node in inside:
+        for name in node.op.inputs:
+            tensor = graph.tensors[name]
+            if name not in made and tensor.kind == "activation" and tensor.shape[0] == rows:
+                return name
+    raise UserError(f"{graph.name}: its layers read no row of every token")
+
+
+def _chosen(graph: Graph, out: str, rows: int, fewer: int) -> tuple[dict[str, Tensor], list[Node]]:
+    """Scores looked through, rows copied."""
+    like = graph.tensors[out]
+    picks = replace(like, name=f"{LATER}pick", shape=(graph.batch, fewer // graph.batch))
+    copied = replace(like, name=f"{LATER}select", shape=(fewer, *like.shape[1:]))
+    pick = Vector(picks.name, (out,), picks.name, "top_k", graph.batch, rows // graph.batch)
+    select = Gather(copied.name, (out, picks.name), copied.name, fewer, like.shape[-1])
+    return {t.name: t for t in (picks, copied)}, [Node(pick, 1), Node(select, 1)]
+
+
+def _sized(tensor: Tensor, name: str, rows: int, fewer: int) -> Tensor:
+    """The tensor with as many fewer rows; a windowed cache may be full nevertheless."""
+    made = ceil(tensor.shape[0] * fewer / rows)
+    return replace(tensor, name=name, shape=(made, *tensor.shape[1:]))
+
+
+def _on(graph: Graph, op: Op, rows: int, fewer: int) -> Op:
+    """The op on fewer rows."""
+
+    def part(size: int) -> int:
+        return ceil(size * fewer / rows)
+
+    if isinstance(op, Einsum):
+        return replace(op, ranks={**op.ranks, "m": part(op.ranks["m"])})
+    if isinstance(op, Experts):
+        each, count = op.rows // rows, graph.tensors[op.inputs[1]].shape[0]
+        return replace(op, loads=balanced(each * fewer, active_experts(count, each, fewer)))
+    if isinstance(op, (Vector, Gather)):
+        return replace(op, rows=part(op.rows))
+    if isinstance(op, Move):
+        return replace(op, run_elements=max(1, part(op.run_elements)))
+    if isinstance(op, Attention) and op.q_len == graph.tokens:
+        keys = part(op.kv_len) if op.causal or op.kv_len == op.q_len else op.kv_len
+        return replace(op, q_len=part(op.q_len), kv_len=keys)
+    raise UserError(f"prune_tokens: no rule for {op.name}, an op of kind '{op.kind}'")

@@ -41,7 +41,7 @@ EXAMPLES = [
     "quantize(w4a16)", "window(1024,sinks=4)", "block_sparse(0.25)", "evict(512)",
     "compress_kv(4)", "prefix_kv(0.8,0.2)", "share_kv(2)", "shared_prefix(100)",
     "prune_tokens(0.5,after=2)", "skip_layers(0.5)", "early_exit(16,0.5)",
-    "routing(skew=1.0)", "speculate(4,0.8)",
+    "routing(skew=1.0)", "speculate(4,0.8)", "sparse_neurons(0.1)",
 ]  # fmt: skip
 
 
@@ -112,6 +112,29 @@ def test_a_shared_prefix_moves_once_and_computes_the_same(tokens):
     prefix = after.node("attention.prefix").op
     assert (prefix.batch, prefix.q_len, prefix.kv_len) == (1, 8, tokens)
     assert after.tensors["k_cache.prefix"].elements == tokens * 8 * 128
+
+
+def test_sparse_neurons_are_those_of_all_tokens_together():
+    after = apply(STEP, "sparse_neurons(0.1)")
+    active = ceil(14336 * (1 - 0.9**8))
+    assert after.params == STEP.params
+    assert after.weight_bytes == STEP.weight_bytes
+    assert after.node("gate_proj").op.macs == STEP.node("gate_proj").op.macs
+    assert after.node("up_proj").op.macs == 8 * 4096 * active
+    assert after.node("down_proj").op.macs == 8 * 4096 * active
+    assert after.tensors["down_proj.weight.active"].shape == (4096, active)
+    one = apply(build(LLAMA, decode(1, 100)), "sparse_neurons(0.1,rank=64)")
+    assert one.node("gate_proj").op.ranks["n"] == ceil(1433.6)
+    assert one.params == STEP.params + 32 * 64 * (4096 + 14336)
+
+
+def test_correction_runs_one_step_of_several_whole():
+    after = apply(STEP, "sparse_neurons(0.1,correct=4)")
+    assert after.node("up_proj").count == 24
+    assert after.node("up_proj.whole").count == 8
+    assert after.params == STEP.params
+    whole = macs(STEP) - macs(apply(STEP, "sparse_neurons(0.1)"))
+    assert macs(STEP) - macs(after) == pytest.approx(0.75 * whole)
 
 
 def test_pruned_tokens_are_those_of_later_layers_only():

@@ -11,6 +11,7 @@ from workloads.graph import Graph
 from workloads.transforms.attention_sparsity import block_sparse, window
 from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
 from workloads.transforms.layers import early_exit, skip_layers
+from workloads.transforms.neurons import sparse_neurons
 from workloads.transforms.prefix import shared_prefix
 from workloads.transforms.quantize import quantize
 from workloads.transforms.routing import routing
@@ -28,6 +29,7 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "share_kv": share_kv,
     "shared_prefix": shared_prefix,
     "prune_tokens": prune_tokens,
+    "sparse_neurons": sparse_neurons,
     "skip_layers": skip_layers,
     "early_exit": early_exit,
     "routing": routing,

@@ -1,0 +1,136 @@
+"""Neurons of an MLP that are zero are neither computed nor read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from kernels_ref.errors import UserError
+from workloads.graph import Graph, Node, Op, Tensor, stored
+from workloads.ops import Einsum, Vector
+from workloads.transforms.edit import renewed, share
+
+WHOLE = ".whole"
+
+
+def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0) -> Graph:
+    """A share `density` of an MLP's neurons is not zero for a token; those of all tokens of the
+    step together, 1 - (1 - density)^tokens, are computed and their weights read. Which they are the
+    gate says, which is computed whole; or a predictor of this `rank`, and the gate is sparse too.
+    With `correct`, every so many steps one is whole.
+
+    Source: ProSparse, arXiv 2402.13516; Deja Vu, arXiv 2310.17157, sec. 4 (low-rank predictors);
+    Sirius, arXiv 2409.03856, sec. 4 (correction by whole steps).
+    Accuracy: an input.
+    """
+    active = 1.0 - (1.0 - share(density, "sparse_neurons: density", 1e-6)) ** _rows(graph)
+    if rank < 0 or correct < 0 or correct == 1:
+        raise UserError("sparse_neurons: rank is at least 0; correct is 0, or at least 2 steps")
+    copies = stored(graph.nodes, graph.tensors) | dict(graph.copies)
+    nodes: list[Node] = []
+    tensors: dict[str, Tensor] = {}
+    kept: dict[str, float] = {}
+    found = {node.op.name: part for node in graph for part in _mlp(graph, node, rank)}
+    if not found:
+        how = "a predictor" if rank else "a gate"
+        raise UserError(f"{graph.name} has no MLP of two multiplications whose neurons {how} picks")
+    for node in graph:
+        part = found.get(node.op.name)
+        if part is None:
+            nodes.append(node)
+            continue
+        if rank and part == "first":
+            made = _predictor(graph, node.op, rank, tensors)
+            nodes += [Node(op, node.count, node.layer) for op in made]
+        if correct:
+            nodes += _whole(graph, node, correct, tensors)
+            node = replace(node, count=node.count * (1 - 1 / correct))
+        nodes.append(replace(node, op=_sparse(graph, node.op, part, active, tensors)))
+        if isinstance(node.op, Einsum):
+            weight = node.op.inputs[1]
+            kept[weight] = copies[weight]
+            kept[f"{weight}.active"] = 0.0
+    return renewed(graph, nodes, tensors, copies=kept)
+
+
+def _rows(graph: Graph) -> int:
+    return graph.batch * graph.tokens
+
+
+def _mlp(graph: Graph, node: Node, rank: int) -> list[str]:
+    """What part of an MLP the op is: `first` and `in` make neurons, `act` is their function, `out`
+    reads them; nothing for any other, and for a gate that is computed whole."""
+    op = node.op
+    makers = {n.op.output: n.op for n in graph}
+    if isinstance(op, Vector) and _mlp_function(op):
+        return ["act"] if _between(op, makers) else []
+    readers = graph.consumers().get(op.output, [])
+    if not isinstance(op, Einsum):
+        return []
+    vectors = [r for r in readers if isinstance(r, Vector) and _mlp_function(r)]
+    acts = [r for r in vectors if _between(r, makers)]
+    if len(readers) == 1 and acts:
+        place = acts[0].inputs.index(op.output)
+        whole = not rank and place == 0
+        return [] if whole else ["first" if place == 0 else "in"]
+    source = makers.get(op.inputs[0])
+    if isinstance(source, Vector) and _mlp_function(source) and _between(source, makers):
+        return ["out"]
+    return []
+
+
+def _mlp_function(op: Vector) -> bool:
+    return op.function in ("silu_mul", "gelu_mul", "squared_relu_mul", "relu")
+
+
+def _between(op: Vector, makers: dict[str, Op]) -> bool:
+    """Are all its inputs made by multiplications, each by its own?"""
+    sources = [makers.get(name) for name in op.inputs]
+    return len(set(op.inputs)) == len(op.inputs) and all(isinstance(s, Einsum) for s in sources)
+
+
+def _sparse(graph: Graph, op: Op, part: str, active: float, tensors: dict[str, Tensor]) -> Op:
+    """The op on the neurons that are not zero."""
+    if isinstance(op, Vector):
+        return replace(op, width=ceil(op.width * active))
+    assert isinstance(op, Einsum)
+    rank = "k" if part == "out" else "n"
+    size = ceil(op.ranks[rank] * active)
+    weight = graph.tensors[op.inputs[1]]
+    n, k = weight.shape
+    shape = (n, size) if part == "out" else (size, k)
+    name = f"{weight.name}.active"
+    tensors[name] = replace(weight, name=name, shape=shape)
+    inputs = (op.inputs[0], name, *op.inputs[2:])
+    return replace(op, inputs=inputs, ranks={**op.ranks, rank: size})
+
+
+def _whole(graph: Graph, node: Node, correct: int, tensors: dict[str, Tensor]) -> list[Node]:
+    """The op as it was, in one of so many steps; nobody reads what it makes, since what it stands
+    for is the same tensor."""
+    name = f"{node.op.name}{WHOLE}"
+    tensors[name] = replace(graph.tensors[node.op.output], name=name)
+    op = replace(node.op, name=name, output=name)  # type: ignore[type-var]
+    return [Node(op, node.count / correct, node.layer)]
+
+
+def _predictor(
+    graph: Graph, op: Op, rank: int, tensors: dict[str, Tensor]
+) -> list[Einsum | Vector]:
+    """Two small multiplications and a comparison."""
+    assert isinstance(op, Einsum)
+    rows, like = op.ranks["m"], graph.tensors[op.inputs[1]]
+    done: list[Einsum | Vector] = []
+    source, width = op.inputs[0], op.ranks["k"]
+    for number, size in enumerate((rank, op.ranks["n"])):
+        name = f"{op.name}.predictor{number}"
+        weight = replace(like, name=f"{name}.weight", shape=(size, width))
+        made = replace(graph.tensors[op.output], name=name, shape=(rows, size))
+        tensors |= {weight.name: weight, name: made}
+        ranks = {"m": rows, "n": size, "k": width}
+        done.append(Einsum(name, (source, weight.name), name, ranks, "mk,nk->mn"))
+        source, width = name, size
+    name = f"{op.name}.predicted"
+    tensors[name] = replace(graph.tensors[op.output], name=name)
+    done.append(Vector(name, (source,), name, "relu", rows, width))
+    return done

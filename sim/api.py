@@ -84,28 +84,22 @@ def simulate(
     """Simulate one phase of a model on a design.
 
     design, model: a shipped name or a path (or what `read_design`, `read_model` return); of models
-    also the other sources (docs/workload-sources.md). phase: encode (takes prompt), prefill
-    (prompt, chunk), decode (context), verify (context, output: tokens verified at once) or request
-    (prompt, output, chunk); the default is decode, of encoders encode. Token counts are per
-    sequence; `context` may be one for each. Phases of a decoder with an encoder also take the
-    prompt that the encoder had. A graph that runs as it is takes none of these. formats, kv,
-    apply: as on the command line (docs/formats.md). objective: latency, energy or edp. cores: only
-    this kind of cores. Raises UserError for anything that is not right.
+    also the other sources (docs/workload-sources.md). phase: TAKES has those that there are and the
+    sizes each takes, in tokens of a sequence (docs/workloads.md); decode is the default, of an
+    encoder encode. A graph that runs as it is takes none. formats, kv, apply: as on the command
+    line (docs/formats.md). objective: latency, energy or edp. cores: only this kind of cores.
+    Raises UserError for anything that is not right.
     """
     given = {"prompt": prompt, "context": context, "output": output, "chunk": chunk}
-    job = _Job(
-        read_design(design) if isinstance(design, str) else design,
-        opened(model),
-        formats,
-        kv,
-        apply,
-        objective,
-        cores,
-    )
+    machine = read_design(design) if isinstance(design, str) else design
+    job = _Job(machine, opened(model), formats, kv, apply, objective, cores)
     if job.model.fixed is not None:
         refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
         return job.run(None)
-    kind = phase or default_phase(job.model)
+    return _simulated(job, phase or default_phase(job.model), batch, given)
+
+
+def _simulated(job: _Job, kind: str, batch: int, given: Mapping[str, Any]) -> Run:
     sizes = _sizes(job.model, kind, given)
     if kind == "request":
         return _request(job, batch, sizes)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 
-def window(graph, keys):
+def near_keys(graph, keys):
     """Attention that sees the last `keys` keys only; the cache still stores all of them."""
     nodes = (
         replace(node, op=replace(node.op, window=keys)) if node.op.kind == "attention" else node
@@ -18,5 +18,5 @@ def ed2p(cost):
 
 
 def register(parts):
-    parts.add("transforms", "window", window)
+    parts.add("transforms", "near_keys", near_keys)
     parts.add("objectives", "ed2p", ed2p)

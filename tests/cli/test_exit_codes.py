@@ -24,16 +24,16 @@ SIM = ("simulate", "a100_sxm", "opt-125m")
 MISTAKES = [
     (("simulate", "a100_smx", "opt-125m"), "no design 'a100_smx'; did you mean a100_sxm or ..."),
     (("simulate", "a100_sxm", "opt-126m"), "unknown model 'opt-126m'; did you mean 'opt-125m'..."),
-    ((*SIM, "--phase", "decod"), "unknown phase 'decod'; known: prefill, decode, request"),
+    ((*SIM, "--phase", "decod"), "unknown phase 'decod' of opt-125m; known: prefill, decode, verify, request"),
     ((*SIM, "--prompt", "8"), "phase decode has no prompt; it takes context"),
     ((*SIM, "--output", "8"), "phase decode has no output; it takes context"),
     (
         (*SIM, "--phase", "prefill", "--context", "8"),
-        "phase prefill has no context; it takes prompt",
+        "phase prefill has no context; it takes prompt and chunk",
     ),
     (
         (*SIM, "--phase", "request", "--context", "8"),
-        "phase request has no context; it takes prompt and output",
+        "phase request has no context; it takes prompt and output and chunk",
     ),
     ((*SIM, "--batch", "0"), "decode: batch is 0; at least 1 is needed"),
     ((*SIM, "--batch", "-1"), "--batch '-1' is not a count; write 4096 or 4k"),

@@ -291,7 +291,7 @@ MISTAKES = [
         ("map", "a100_sxm", "--op", "llama-3-8b:rope_q"),
         "llama-3-8b: rope_q is a vector op, which has no loops to map; ops with some: q_proj, ...",
     ),
-    ((*OP, "--phase", "request"), "unknown phase 'request'; an op is mapped in prefill or decode"),
+    ((*OP, "--phase", "request"), "a request is many steps; name one: prefill or decode"),
     ((*OP, "--prompt", "8"), "phase decode has no prompt; it takes context"),
     ((*OP, "--batch", "0"), "decode: batch is 0; at least 1 is needed"),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ def with_plugin():
     """The run of docs/extending.md; a process of its own, since registries are the process's."""
     line = (
         f"simulate a100_sxm llama-3-8b --context {CONTEXT} --json "
-        "--plugin my_parts --apply window(1024) --objective ed2p"
+        "--plugin my_parts --apply near_keys(1024) --objective ed2p"
     )
     done = subprocess.run(
         [sys.executable, "-m", "sim.cli.main", *line.split()],

@@ -121,9 +121,8 @@ def map_op(
     design: str | Design, model: str | Model, op: str, phase: Phase | None = None,
     formats: str | None = None, asked: Asked = OPTIMUM,
 ) -> Mapped:  # fmt: skip
-    """An op of a model by its name, as `tileloom simulate` shows it, in a phase
-    (`workloads.prefill`, `workloads.decode`; None for a graph that runs as it is); attention's two
-    multiplications are `attention.qk` and `attention.pv`.
+    """An op of a model by its name, as `tileloom simulate` shows it, in a phase (None for a graph
+    that runs as it is); attention's two multiplications are `attention.qk` and `attention.pv`.
 
     Raises UserError for anything that is not right.
     """

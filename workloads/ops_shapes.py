@@ -103,8 +103,11 @@ def _vector(
         raise GraphError(f"vector|no function '{text.vector}'; {near}")
     if text.taps > 1 and declared is None:
         raise GraphError("taps|with 'taps' the output is smaller: declare its shape in 'tensors'")
-    shape = declared.shape if declared else inputs[0].shape
-    for tensor in inputs if text.taps == 1 else ():
+    if text.vector.endswith("_mul") and len(inputs) == 1:
+        shape, whole = _half(inputs[0]), True
+    else:
+        shape, whole = declared.shape if declared else inputs[0].shape, text.taps > 1
+    for tensor in () if whole else inputs:
         if not _broadcasts(tensor.shape, shape):
             raise GraphError(
                 f"inputs|{tensor.name} is {list(tensor.shape)}, which does not spread over the "
@@ -112,6 +115,13 @@ def _vector(
             )
     rows, width = prod(shape[:-1]), shape[-1]
     return Vector(text.name, names, output, text.vector, rows, width, text.taps), shape
+
+
+def _half(merged: Tensor) -> Shape:
+    """The output of a gated function whose gate and other half lie side by side in one tensor."""
+    if merged.shape[-1] % 2:
+        raise GraphError(f"inputs|{merged.name} is {list(merged.shape)}: gate and up are no halves")
+    return (*merged.shape[:-1], merged.shape[-1] // 2)
 
 
 def _broadcasts(shape: Shape, whole: Shape) -> bool:

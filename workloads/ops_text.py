@@ -66,7 +66,8 @@ class EinsumText(_Op):
 
 
 class VectorText(_Op):
-    """An elementwise or row-wise function; a row is the output's last axis."""
+    """An elementwise or row-wise function; a row is the output's last axis. `silu_mul` and its kind
+    take two tensors, or one with the gate before the other half."""
 
     vector: str = Field(description="a function of `workloads.ops.vector`, such as silu")
     taps: Count = Field(

@@ -92,7 +92,9 @@ def test_commands_of_the_pages_run(line, tmp_path, monkeypatch):
     model = docs.ROOT / "workloads" / "models" / "gpt2.json"
     chip = docs.ROOT / "docs" / "examples" / "my_chip.yaml"
     words = shlex.split(line, comments=True)[1:]
+    block = docs.ROOT / "docs" / "examples" / "my_block.yaml"
     swap = {"path/to/config.json": str(model), "my_chip.yaml": str(chip)}
+    words = [word.replace("ops:my_block.yaml", f"ops:{block}") for word in words]
     arguments = [swap.get(word, word) for word in words]
     if str(model) in arguments:
         arguments += ["--context", "1000"]
@@ -117,3 +119,13 @@ def test_python_of_the_readme_runs():
     latency, limit = printed.getvalue().split(" ", 1)
     assert 0 < float(latency) < 1
     assert limit.startswith("Limit(resource=")
+
+
+def test_python_of_the_sources_page_runs(monkeypatch):
+    monkeypatch.chdir(docs.ROOT)
+    (code,) = blocks(docs.ROOT / "docs" / "workload-sources.md", "python")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "workload-sources.md", "exec"), {})
+    weights = 32 * (28672 * 4096 + 4096 * 14336)
+    assert printed.getvalue() == f"ops {weights * (4 * 128 + 16 + 4) // 128 // 8}\n"

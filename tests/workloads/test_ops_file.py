@@ -89,6 +89,18 @@ ops:
     assert node.op.visible_pairs == 4 * 3
 
 
+def test_a_gate_beside_its_other_half():
+    text = """\
+tensors: {both: {shape: [4, 6]}}
+ops:
+- {name: act, vector: silu_mul, inputs: [both]}
+"""
+    graph = parse_ops(text)
+    assert graph.tensors["act"].shape == (4, 3)
+    with pytest.raises(OpsError, match="gate and up are no halves"):
+        parse_ops(text.replace("6", "7"))
+
+
 def test_weights_take_other_formats_by_the_transform():
     text = BLOCK.replace(", format: int4-g128", "")
     graph = quantize(parse_ops(text), "w4a16-g128")

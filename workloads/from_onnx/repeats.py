@@ -138,10 +138,10 @@ def _own(graph: Graph, blocks: Blocks, makers: dict[str, int]) -> bool:
                 if partner[b].setdefault(name, own) != own:
                     return False
     given = [name for name in partner[0] if name not in makers or graph.tensors[name].kind == "kv"]
-    parts = [names[name] for name in given for names in partner if names[name] != name]
-    parts += [name for name in given if len({names[name] for names in partner}) > 1]
+    theirs = [names[name] for name in given for names in partner if names[name] != name]
+    theirs += [name for name in given if len({names[name] for names in partner}) > 1]
     elsewhere = {t for i in range(len(graph.nodes)) if i not in inside for t in _names(graph, i)}
-    return len(set(parts)) == len(parts) and not elsewhere & set(parts)
+    return len(set(theirs)) == len(theirs) and not elsewhere & set(theirs)
 
 
 def _names(graph: Graph, index: int) -> tuple[str, ...]:

@@ -128,13 +128,13 @@ def test_pools_do_a_tap_each(graph_of, op):
     nodes = [node(op, "x", "y", kernel_shape=[3, 3], strides=[2, 2])]
     (pool,) = ops(graph_of(nodes, {"x": (1, 4, 9, 9)})).values()
     outputs = 4 * 4 * 4
-    expected = {"compare": 9 * outputs} if op == "MaxPool" else {"add": 9 * outputs, "mul": outputs}
-    assert pool.vector_ops == expected
+    classes = {"compare"} if op == "MaxPool" else {"add", "mul"}
+    assert pool.vector_ops == dict.fromkeys(classes, 9 * outputs)
 
 
 def test_a_global_pool_takes_the_whole_area(graph_of):
     (pool,) = ops(graph_of([node("GlobalAveragePool", "x", "y")], {"x": (2, 4, 9, 9)})).values()
-    assert pool.vector_ops == {"add": 2 * 4 * 81, "mul": 2 * 4}
+    assert pool.vector_ops == {"add": 2 * 4 * 81, "mul": 2 * 4 * 81}
 
 
 @pytest.mark.parametrize(

@@ -90,5 +90,6 @@ def pool(draft: Draft, node: OnnxNode) -> None:
     output = draft.output(node.outputs[0], made, coded)
     if coded:
         draft.scales[output] = draft.scales.get(source, ())
-    rows = draft.facts.size(node.outputs[0])
-    draft.add(Vector(draft.name(node.name), (source,), output, function, rows, 1, taps))
+    width = draft.shape(node.outputs[0])[-1]
+    rows = draft.facts.size(node.outputs[0]) // width
+    draft.add(Vector(draft.name(node.name), (source,), output, function, rows, width, taps))

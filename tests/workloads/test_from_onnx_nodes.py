@@ -380,19 +380,32 @@ def test_identical_layers_stand_once_with_a_count(graph_of):
     assert macs(graph) == 5 * 3 * 64
 
 
-@pytest.mark.parametrize("what", ["shared weight", "read later"])
-def test_layers_that_are_not_their_own_stay_apart(graph_of, what):
-    shared = what == "shared weight"
-    nodes, constants = [], {f"w{i}": floats(8, 8) + i for i in range(1 if shared else 3)}
-    source = "x"
-    for i in range(3):
-        weight = "w0" if shared else f"w{i}"
+def chain(weights, reads):
+    """Three layers with these weights, and an addition of what it reads."""
+    nodes, source = [], "x"
+    for i, weight in enumerate(weights):
         nodes += [node("MatMul", f"{source} {weight}", f"p{i}"), node("Relu", f"p{i}", f"r{i}")]
         source = f"r{i}"
-    nodes.append(node("Add", f"r2 {'r2' if shared else 'r0'}", "y"))
-    graph = graph_of(nodes, {"x": (3, 8)}, constants)
-    assert [n.count for n in graph] == [1] * 7
-    assert graph.params == (64 if shared else 3 * 64)
+    constants = {name: floats(8, 8) + i for i, name in enumerate(dict.fromkeys(weights))}
+    return [*nodes, node("Add", reads, "y")], {"x": (3, 8)}, constants
+
+
+def test_a_weight_that_all_layers_share_is_stored_once(graph_of):
+    graph = graph_of(*chain(["w", "w", "w"], "r2 x"))
+    assert [n.count for n in graph] == [3, 3, 1]
+    assert (graph.params, macs(graph)) == (64, 3 * 3 * 64)
+
+
+@pytest.mark.parametrize(
+    ("weights", "reads"), [(["v", "w", "w"], "r2 x"), (["u", "v", "w"], "r2 r0")]
+)
+def test_layers_that_are_not_alike_or_read_later_stay_apart(graph_of, weights, reads):
+    graph = graph_of(*chain(weights, reads))
+    assert macs(graph) == 3 * 3 * 64
+    assert graph.params == 64 * len(set(weights))
+    if reads == "r2 r0":
+        assert [n.count for n in graph] == [1, 2, 2, 1] or {n.count for n in graph} == {1}
+    assert sum(n.count for n in graph) == 7
 
 
 def test_every_unknown_op_is_named_at_once(graph_of):

@@ -2,9 +2,9 @@
 
 Two blocks are identical if their ops are, position by position, with tensors of the same shapes and
 formats, and are wired alike: inside a block, to the block before (the first block: to what comes
-before all of them), to weights and inputs of its own, and to activations that all share. What only
-the last block leaves may be read after it. The blocks that save most ops are folded, until none is
-left; a shared weight, or a reader of an inner block's results, keeps blocks apart.
+before all of them), to weights and inputs of its own or to such that all share (these are stored
+once: `Graph.copies`). What the last block leaves may be read after it. The blocks that save most
+ops are folded, until none is left; a reader of an inner block's results keeps blocks apart.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from workloads.graph import Graph, Node, Op
+from workloads.graph import Graph, Op
 
 MULTIPLIES = ("einsum", "attention", "experts")
-STORED = ("weight", "table", "kv")
+STORED = ("weight", "table")
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,26 @@ class Blocks:
 
 def folded(graph: Graph) -> Graph:
     """The graph with repeated blocks once, named as the first of them."""
+    graph = _prepared(graph)
     while True:
         found = _best(graph)
         if found is None:
             return graph
         graph = _folded(graph, found)
+
+
+def _prepared(graph: Graph) -> Graph:
+    """What rests on no multiplication first: masks and positions that exporters write where they
+    are first read, inside a layer that is like the others but for them."""
+    later: set[str] = set()
+    first, rest = [], []
+    for node in graph:
+        if node.op.kind in MULTIPLIES or later & set(node.op.inputs):
+            later.add(node.op.output)
+            rest.append(node)
+        else:
+            first.append(node)
+    return replace(graph, nodes=(*first, *rest))
 
 
 def _best(graph: Graph) -> Blocks | None:
@@ -112,9 +127,7 @@ def _same_role(
     made = [makers.get(name, -1) - blocks.start for name in sources]
     outside = [at < 0 for at in made]
     if all(outside):
-        apart = len(set(sources))
-        shared = graph.tensors[sources[0]].kind not in STORED and apart == 1
-        return shared or apart == len(sources)
+        return len(set(sources)) in (1, len(sources))
     if any(outside[1:]):
         return False
     steps = [b - at // blocks.length for b, at in enumerate(made)][1:]
@@ -137,7 +150,8 @@ def _own(graph: Graph, blocks: Blocks, makers: dict[str, int]) -> bool:
             for name, own in zip(first, _names(graph, blocks.op(b, position)), strict=True):
                 if partner[b].setdefault(name, own) != own:
                     return False
-    given = [name for name in partner[0] if name not in makers or graph.tensors[name].kind == "kv"]
+    given = [name for name, own in partner[1].items() if name not in makers and own not in makers]
+    given += [name for name in partner[0] if graph.tensors[name].kind == "kv"]
     theirs = [names[name] for name in given for names in partner if names[name] != name]
     theirs += [name for name in given if len({names[name] for names in partner}) > 1]
     elsewhere = {t for i in range(len(graph.nodes)) if i not in inside for t in _names(graph, i)}
@@ -171,9 +185,12 @@ def _folded(graph: Graph, blocks: Blocks) -> Graph:
     ]
     nodes = (
         *graph.nodes[: blocks.start],
-        *(Node(node.op, blocks.times) for node in first),
+        *(replace(node, count=blocks.times) for node in first),
         *rest,
     )
+    second = graph.nodes[blocks.start + blocks.length : blocks.start + 2 * blocks.length]
+    shared = {t for a in first for t in a.op.inputs} & {t for b in second for t in b.op.inputs}
+    once = {t: 1.0 for t in shared if graph.tensors[t].kind in STORED}
     used = {t for node in nodes for t in (*node.op.inputs, node.op.output)}
     tensors = {name: t for name, t in graph.tensors.items() if name in used}
-    return replace(graph, nodes=nodes, tensors=tensors)
+    return replace(graph, nodes=nodes, tensors=tensors, copies={**graph.copies, **once})

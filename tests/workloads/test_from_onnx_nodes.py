@@ -317,6 +317,62 @@ def test_gelu_whose_inside_others_see_is_not_folded(graph_of):
     assert kinds(graph) == ["div", "erf", "add", "mul", "mul"]
 
 
+NORM = {
+    "e": np.float32(1e-5),
+    "two": np.float32(2),
+    "one": np.float32(1),
+    "w": floats(8),
+    "b": floats(8),
+}
+
+
+def rms_norm(x, ends):
+    return [
+        node("Pow", f"{x} two", "sq"),
+        node("ReduceMean", "sq", "ms", axes=[-1]),
+        node("Add", "ms e", "me"),
+        node("Sqrt", "me", "root"),
+        *ends,
+    ]
+
+
+@pytest.mark.parametrize("how", ["reciprocal", "one over", "divided"])
+def test_rms_norm_spelled_out_is_one_function(graph_of, how):
+    ends = {
+        "reciprocal": [node("Reciprocal", "root", "r"), node("Mul", "x r", "n")],
+        "one over": [node("Div", "one root", "r"), node("Mul", "r x", "n")],
+        "divided": [node("Div", "x root", "n")],
+    }[how]
+    nodes = [*rms_norm("x", ends), node("Mul", "w n", "y")]
+    graph = graph_of(nodes, {"x": (2, 8)}, NORM, opset=17)
+    assert kinds(graph) == ["rmsnorm"]
+    assert graph.nodes[0].op.inputs == ("x", "w")
+
+
+def test_layer_norm_spelled_out_is_one_function(graph_of):
+    nodes = [
+        node("ReduceMean", "x", "mean", axes=[-1]),
+        node("Sub", "x mean", "d"),
+        *rms_norm("d", [node("Div", "d root", "n")]),
+        node("Mul", "n w", "s"),
+        node("Add", "s b", "y"),
+    ]
+    graph = graph_of(nodes, {"x": (2, 8)}, NORM, opset=17)
+    assert kinds(graph) == ["layernorm"]
+    assert graph.nodes[0].op.inputs == ("x", "w", "b")
+
+
+def test_a_norm_whose_inside_others_see_is_not_folded(graph_of):
+    nodes = [*rms_norm("x", [node("Div", "x root", "n")]), node("Mul", "n w", "y")]
+    graph = graph_of(nodes, {"x": (2, 8)}, NORM, outputs=("y", "root"), opset=17)
+    assert kinds(graph) == ["mul", "reduce_mean", "add", "sqrt", "div", "mul"]
+
+
+def test_silu_spelled_out_is_one_function(graph_of):
+    nodes = [node("Sigmoid", "x", "s"), node("Mul", "x s", "y")]
+    assert kinds(graph_of(nodes, {"x": (2, 8)})) == ["silu"]
+
+
 def test_attention_of_opset_23(graph_of):
     nodes = [node("Attention", "q k v", "y", q_num_heads=8, kv_num_heads=2, is_causal=1)]
     graph = graph_of(nodes, {"q": (2, 6, 64), "k": (2, 6, 16), "v": (2, 6, 16)}, opset=23)

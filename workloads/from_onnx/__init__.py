@@ -12,11 +12,11 @@ decides that here).
 
 from __future__ import annotations
 
+from workloads.from_onnx.compositions import with_compositions
 from workloads.from_onnx.contrib import SHAPES
 from workloads.from_onnx.draft import Draft
 from workloads.from_onnx.exported import OnnxError, read_export
 from workloads.from_onnx.facts import settle
-from workloads.from_onnx.gelu import with_gelus
 from workloads.from_onnx.repeats import folded
 from workloads.from_onnx.rules import RULES
 from workloads.graph import AS_IT_IS, Graph, check
@@ -28,7 +28,7 @@ def from_onnx(spec: str) -> Graph:
     """The graph of `FILE` or `FILE?NAME=SIZE,...`. Raises OnnxError; UserError without the package
     that reads such files."""
     export = read_export(spec)
-    facts = with_gelus(settle(export, RULES, SHAPES))
+    facts = with_compositions(settle(export, RULES, SHAPES))
     draft = Draft(facts)
     for node in facts.nodes:
         if node.outputs[0] in draft.done:

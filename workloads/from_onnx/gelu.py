@@ -12,31 +12,13 @@ from dataclasses import replace
 
 from workloads.from_onnx.draft import Draft
 from workloads.from_onnx.exported import OnnxNode
-from workloads.from_onnx.facts import Facts
 
+Found = tuple[OnnxNode, list[OnnxNode]]
 _INSIDE = ("Mul", "Div", "Add", "Pow")
 
 
-def with_gelus(facts: Facts) -> Facts:
-    """The facts with each spelled-out GELU as a node `Gelu`, at the place of its last node."""
-    draft = Draft(facts)
-    taken: dict[int, OnnxNode | None] = {}  # None: gone
-    for core in facts.nodes:
-        if core.op in ("Erf", "Tanh"):
-            found = _gelu(draft, core)
-            if found is not None:
-                x, nodes = found
-                last = max(nodes, key=lambda n: facts.nodes.index(n))
-                taken |= {id(n): None for n in nodes}
-                taken[id(last)] = replace(last, name=core.name, op="Gelu", inputs=(x,))
-    left = [taken.get(id(n), n) for n in facts.nodes]
-    facts.nodes = [n for n in left if n is not None]
-    facts.makers.update({n.outputs[0]: n for n in facts.nodes})
-    return facts
-
-
-def _gelu(draft: Draft, core: OnnxNode) -> tuple[str, list[OnnxNode]] | None:
-    """(x, every node of it)."""
+def gelu(draft: Draft, core: OnnxNode) -> Found | None:
+    """Around an Erf or a Tanh: the function, and every node of it."""
     plus = draft.only_reader(core.outputs[0])
     if plus is None or plus.op != "Add" or _other_scalar(draft, plus, core.outputs[0]) != 1.0:
         return None
@@ -66,7 +48,9 @@ def _gelu(draft: Draft, core: OnnxNode) -> tuple[str, list[OnnxNode]] | None:
             return None
         nodes.append(halving)
     inside = _inside(draft, core.inputs[0], x)
-    return None if inside is None else (x, nodes + inside)
+    if inside is None:
+        return None
+    return replace(core, op="Gelu", inputs=(x,), outputs=(value,)), nodes + inside
 
 
 def _other_scalar(draft: Draft, node: OnnxNode, value: str) -> float | None:

@@ -381,6 +381,16 @@ def test_attention_of_opset_23(graph_of):
     assert op.macs == 2 * 8 * (6 * 7 // 2) * 16
 
 
+def test_a_mask_is_added_to_every_score(graph_of):
+    nodes = [node("Attention", "q k v mask", "y")]
+    given = {"q": (2, 8, 6, 4), "k": (2, 2, 9, 4), "v": (2, 2, 9, 4), "mask": (6, 9)}
+    (op,) = ops(graph_of(nodes, given, opset=23)).values()
+    assert op.inputs == ("q", "k", "v", "mask")
+    pairs = 2 * 8 * 6 * 9
+    assert op.macs == pairs * 8
+    assert op.vector_ops["add"] == 3 * pairs
+
+
 def test_multi_head_attention(graph_of):
     nodes = [node("ms.MultiHeadAttention", "q k v", "y", num_heads=4)]
     graph = graph_of(nodes, {"q": (2, 6, 32), "k": (2, 9, 32), "v": (2, 9, 32)})

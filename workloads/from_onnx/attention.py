@@ -50,7 +50,7 @@ def standard(draft: Draft, node: OnnxNode) -> None:
         "softcap": given.get("softcap", 0.0) > 0,
         "bias": bool(node.input(3)),
     }
-    _attend(draft, node, heads, seen, (inputs[0], *caches), options)
+    _attend(draft, node, heads, seen, (inputs[0], *caches, *_added(draft, node.input(3))), options)
 
 
 def multi_head(draft: Draft, node: OnnxNode) -> None:
@@ -79,7 +79,7 @@ def multi_head(draft: Draft, node: OnnxNode) -> None:
         "causal": bool(node.attributes.get("unidirectional", 0)),
         "bias": bool(node.input(4) or node.input(5)),
     }
-    _attend(draft, node, heads, seen, (inputs[0], *caches), options)
+    _attend(draft, node, heads, seen, (inputs[0], *caches, *_added(draft, node.input(5))), options)
 
 
 def _biased(draft: Draft, node: OnnxNode, q: str) -> str:
@@ -177,7 +177,7 @@ def packed_projection(draft: Draft, node: OnnxNode) -> None:
     seen = shape[1] + (draft.shape(past)[3] if past else 0)
     caches = _caches(draft, node, heads, [merged] * 2, (node.output(1),) * 2, seen)
     options = {"causal": bool(given.get("unidirectional", 0)), "bias": bool(node.input(5))}
-    _attend(draft, node, heads, seen, (merged, *caches), options)
+    _attend(draft, node, heads, seen, (merged, *caches, *_added(draft, node.input(5))), options)
 
 
 def _caches(
@@ -206,14 +206,21 @@ def _caches(
     return found[0], found[1]
 
 
+def _added(draft: Draft, bias: str) -> tuple[str, ...]:
+    """The tensor that is added to the scores, read once; none."""
+    name = draft.read(bias) if bias else None
+    return (name,) if name else ()
+
+
 def _attend(
     draft: Draft,
     node: OnnxNode,
     heads: Heads,
     seen: int,
-    inputs: tuple[str, str, str],
+    inputs: tuple[str, ...],
     options: dict[str, Any],
 ) -> None:
+
     if heads.q_heads % heads.kv_heads:
         raise _unsupported(draft, node, f"{heads.q_heads} heads over {heads.kv_heads}")
     draft.add(

@@ -85,7 +85,13 @@ def gather(draft: Draft, node: OnnxNode) -> None:
     made = draft.tensors[source].format if coded else None
     output = draft.output(node.outputs[0], made, coded)
     rows = draft.facts.size(node.outputs[0]) // width
-    draft.add(Gather(draft.name(node.name), (source,), output, rows, width))
+    draft.add(Gather(draft.name(node.name), _with(draft, source, index), output, rows, width))
+
+
+def _with(draft: Draft, source: str, index: str) -> tuple[str, ...]:
+    """The table, and the indices where they are made at run time."""
+    indices = None if draft.constant(index) else draft.read(index)
+    return (source,) if indices is None else (source, indices)
 
 
 def _without(view: View, axis: int, shape: Shape) -> View:
@@ -108,7 +114,8 @@ def gather_elements(draft: Draft, node: OnnxNode) -> None:
     source = draft.read(node.inputs[0])
     assert source is not None
     output, rows = draft.output(node.outputs[0]), draft.facts.size(node.outputs[0])
-    draft.add(Gather(draft.name(node.name), (source,), output, rows, 1))
+    inputs = _with(draft, source, node.inputs[1])
+    draft.add(Gather(draft.name(node.name), inputs, output, rows, 1))
 
 
 def gather_nd(draft: Draft, node: OnnxNode) -> None:
@@ -118,7 +125,8 @@ def gather_nd(draft: Draft, node: OnnxNode) -> None:
     indices = draft.facts.size(node.inputs[1]) // draft.shape(node.inputs[1])[-1]
     output = draft.output(node.outputs[0])
     width = draft.facts.size(node.outputs[0]) // indices
-    draft.add(Gather(draft.name(node.name), (source,), output, indices, width))
+    inputs = _with(draft, source, node.inputs[1])
+    draft.add(Gather(draft.name(node.name), inputs, output, indices, width))
 
 
 def concat(draft: Draft, node: OnnxNode) -> None:

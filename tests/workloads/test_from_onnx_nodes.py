@@ -94,6 +94,42 @@ def test_gemm_with_a_transposed_weight_and_a_bias(graph_of, transposed):
     assert graph.tensors["w"].shape == (3, 7)
 
 
+def test_einsum_with_a_weight_and_between_activations(graph_of):
+    nodes = [node("Einsum", "x w", "h", equation="bte,hed->bhtd"), node("Relu", "h", "y")]
+    graph = graph_of(nodes, {"x": (2, 5, 8)}, {"w": floats(4, 8, 3)})
+    op = graph.nodes[0].op
+    assert (op.roles(), graph.params) == ({"b": 1, "m": 10, "n": 12, "k": 8}, 96)
+    nodes = [node("Einsum", "q k", "y", equation="bhqd,bhkd->bhqk")]
+    (op,) = ops(graph_of(nodes, {"q": (2, 4, 5, 8), "k": (2, 4, 6, 8)})).values()
+    assert op.roles() == {"b": 8, "m": 5, "n": 6, "k": 8}
+
+
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [("...ij,jk->...ik", "names every rank"), ("ij,jk->i", "is in one operand only")],
+)
+def test_einsums_that_are_not_read(graph_of, equation, message):
+    with pytest.raises(OnnxError, match=message):
+        graph_of([node("Einsum", "a b", "y", equation=equation)], {"a": (3, 4), "b": (4, 5)})
+
+
+def test_a_fused_product_is_scaled(graph_of):
+    nodes = [node("ms.FusedMatMul", "q k", "y", alpha=0.5, transB=1)]
+    graph = graph_of(nodes, {"q": (2, 5, 8), "k": (2, 6, 8)})
+    assert kinds(graph) == ["einsum", "mul"]
+    assert graph.nodes[0].op.roles() == {"b": 2, "m": 5, "n": 6, "k": 8}
+    assert graph.nodes[1].op.vector_ops == {"mul": 60}
+
+
+def test_a_scatter_copies_the_whole(graph_of):
+    nodes = [node("ScatterND", "x i u", "y")]
+    given = {"x": (9, 4), "i": ((2, 1), "INT64"), "u": (2, 4)}
+    graph = graph_of(nodes, given)
+    (op,) = ops(graph).values()
+    assert (op.kind, op.inputs, op.run_elements) == ("move", ("x", "u"), 4)
+    assert graph.tensors["y"].elements == 36
+
+
 def test_gemm_adds_a_matrix_apart(graph_of):
     graph = graph_of([node("Gemm", "x w c", "y")], {"x": (5, 7), "c": (5, 3)}, {"w": floats(7, 3)})
     assert kinds(graph) == ["einsum", "add"]

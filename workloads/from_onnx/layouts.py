@@ -141,6 +141,15 @@ def concat(draft: Draft, node: OnnxNode) -> None:
     draft.add(draft.copy(draft.name(node.name), sources, output, min(runs)))
 
 
+def scatter(draft: Draft, node: OnnxNode) -> None:
+    """A copy of the whole, with some elements taken from elsewhere."""
+    sources = [draft.read(node.inputs[0]), draft.read(node.inputs[2])]
+    names = tuple(dict.fromkeys(name for name in sources if name is not None))
+    output = draft.output(node.outputs[0])
+    run = draft.shape(node.inputs[2])[-1]
+    draft.add(draft.copy(draft.name(node.name), names, output, run))
+
+
 def repeated(draft: Draft, node: OnnxNode) -> None:
     """Tile, Pad, DepthToSpace, SpaceToDepth, Trilu: every element of the output is written."""
     source = draft.read(node.inputs[0])

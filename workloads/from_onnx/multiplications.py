@@ -7,6 +7,7 @@ dequantizes), else turned into numbers first.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import prod
 from string import ascii_lowercase
@@ -14,11 +15,13 @@ from string import ascii_lowercase
 from kernels_ref.formats import Format
 from workloads.from_onnx.constants import is_coded, weight
 from workloads.from_onnx.draft import Draft
-from workloads.from_onnx.exported import OnnxNode, Shape
+from workloads.from_onnx.exported import OnnxError, OnnxNode, Shape
 from workloads.from_onnx.number_formats import coded_format, grouped_format
+from workloads.graph import GraphError
 from workloads.ops import Einsum, Vector
 
 ADDITIONS = ("Add",)
+_SPEC = re.compile(r"([A-Za-z]+),([A-Za-z]+)->([A-Za-z]+)")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,47 @@ def matmul(draft: Draft, node: OnnxNode) -> None:
     """MatMul, and FusedMatMul with transposed operands."""
     left = _side(draft, node.inputs[0], node.attributes.get("transA", 0), first=True)
     right = _side(draft, node.inputs[1], node.attributes.get("transB", 0), first=False)
+    if node.attributes.get("transBatchA", 0) or node.attributes.get("transBatchB", 0):
+        raise OnnxError(f"{draft.facts.export.file}: {node.name}: batches transposed are not read")
     multiply(draft, node, left, right)
+    constant = draft.constant(left.value) or draft.constant(right.value)
+    if node.attributes.get("alpha", 1.0) != 1.0 and not constant:  # else in the weight
+        _scaled(draft, node)
+
+
+def _scaled(draft: Draft, node: OnnxNode) -> None:
+    """The product times a number."""
+    value, shape = node.outputs[0], draft.shape(node.outputs[0])
+    product = draft.view(value).tensor
+    name = draft.name(f"{node.name}.scale")
+    rows, width = prod(shape[:-1]), shape[-1]
+    draft.add(Vector(name, (product,), draft.output(value), "mul", rows, width))
+
+
+def einsum(draft: Draft, node: OnnxNode) -> None:
+    """Einsum of two operands. Raises OnnxError for others, and for ranks of one operand only."""
+    spec = "".join(str(node.attributes["equation"]).split())
+    where = f"{draft.facts.export.file}: {node.name}: '{spec}'"
+    match = _SPEC.fullmatch(spec)
+    if not match:
+        raise OnnxError(f"{where} is no product of two operands that names every rank")
+    parts = [(match[1], node.inputs[0]), (match[2], node.inputs[1])]
+    if draft.constant(parts[0][1]):
+        parts.reverse()
+    codes = all(is_coded(draft, value) for _, value in parts)
+    operands = tuple(_read(draft, value, codes) for _, value in parts)
+    sizes = {
+        rank: size
+        for letters, value in parts
+        for rank, size in zip(letters, draft.shape(value), strict=True)
+    }
+    name, output = draft.name(node.name), draft.output(node.outputs[0])
+    op = Einsum(name, operands, output, sizes, f"{parts[0][0]},{parts[1][0]}->{match[3]}")
+    try:
+        op.roles()
+    except GraphError as problem:
+        raise OnnxError(f"{where}: {problem}") from None
+    draft.add(op)
 
 
 def _side(draft: Draft, value: str, transposed: int, first: bool) -> Side:

@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     # multiplications
     "MatMul": multiplications.matmul,
     f"{CONTRIB}FusedMatMul": multiplications.matmul,
+    "Einsum": multiplications.einsum,
     "Gemm": multiplications.gemm,
     "MatMulInteger": multiplications.matmul_integer,
     "QLinearMatMul": multiplications.qlinear_matmul,
@@ -82,6 +83,8 @@ RULES: dict[str, Rule] = {
     "GatherElements": layouts.gather_elements,
     "GatherND": layouts.gather_nd,
     "Concat": layouts.concat,
+    "ScatterND": layouts.scatter,
+    "ScatterElements": layouts.scatter,
     **dict.fromkeys(("Tile", "Pad", "DepthToSpace", "SpaceToDepth", "Trilu"), layouts.repeated),
     # number formats
     **dict.fromkeys(quantization.QUANTIZE, quantization.quantize),

@@ -189,7 +189,7 @@ def _sizes(model: Model, phase: str, given: Mapping[str, Any]) -> dict[str, Any]
     for name, value in given.items():
         if value is not None and name not in takes:
             raise UserError(f"phase {phase} has no {name}; it takes {' and '.join(takes)}")
-    sizes = {name: given[name] for name in takes}
+    sizes = {name: given.get(name) for name in takes}
     usual = {name: SHORTER.get((phase, name), DEFAULTS[name]) for name in takes}
     if told:
         usual["prompt"] = None

@@ -75,7 +75,8 @@ def test_wheel_has_the_packages_and_their_data_and_nothing_else(wheel: Path) -> 
         if folder.endswith(".dist-info"):
             continue
         suffix = {"designs": (".yaml", "__init__.py")}.get(folder, (".py",))
-        data = name.startswith(DATA_FOLDERS) and name.endswith((".json", ".md", ".sv", ".v", ".yaml"))
+        kinds = (".json", ".md", ".sv", ".v", ".yaml")
+        data = name.startswith(DATA_FOLDERS) and name.endswith(kinds)
         assert data or name.endswith(suffix), name
 
 

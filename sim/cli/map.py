@@ -125,7 +125,7 @@ def _phase(model: Model, phase: str | None, sizes: dict[str, str | None]) -> Pha
     if model.fixed is not None:
         refuse_phase(model, {"phase": phase} | sizes)
         return None
-    given = {name: parse_count(sizes[name], name) for name in ("prompt", "context")}
+    given = {name: parse_count(sizes.get(name), name) for name in ("prompt", "context")}
     batch = parse_count(sizes["batch"], "batch")
     return phase_of(model, phase, 1 if batch is None else batch, given)
 

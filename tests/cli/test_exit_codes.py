@@ -24,7 +24,10 @@ SIM = ("simulate", "a100_sxm", "opt-125m")
 MISTAKES = [
     (("simulate", "a100_smx", "opt-125m"), "no design 'a100_smx'; did you mean a100_sxm or ..."),
     (("simulate", "a100_sxm", "opt-126m"), "unknown model 'opt-126m'; did you mean 'opt-125m'..."),
-    ((*SIM, "--phase", "decod"), "unknown phase 'decod' of opt-125m; known: prefill, decode, verify, request"),
+    (
+        (*SIM, "--phase", "decod"),
+        "unknown phase 'decod' of opt-125m; known: prefill, decode, verify, request",
+    ),
     ((*SIM, "--prompt", "8"), "phase decode has no prompt; it takes context"),
     ((*SIM, "--output", "8"), "phase decode has no output; it takes context"),
     (

@@ -10,7 +10,7 @@ from sim.cli.docs_regions import table
 from sim.report.quantities import binary
 from workloads.config import read_config, shipped_models
 from workloads.phase import decode, encode
-from workloads.published import published
+from workloads.published import published, traced_classes
 from workloads.read_model import of_config
 from workloads.transforms import TRANSFORMS
 
@@ -20,7 +20,7 @@ CONTEXT, TEXT = 256, 64  # tokens: a decode step's keys, an encoder's input
 
 def workloads() -> str:
     """Every shipped model: parameters, work and cache, and what others count."""
-    known = published()
+    known, classes = published(), traced_classes()
     rows = []
     for name in shipped_models():
         config = read_config(name)
@@ -42,12 +42,13 @@ def workloads() -> str:
                 f"{graph.params:,d}",
                 difference if difference != "+0" else "0",
                 "ours" if entry is None else entry.source,
+                classes.get(name, "-"),
                 f"{flops:,.3g}",
                 per_token,
             )
         )
     return table(
-        ("model", "model_type", "phases", "parameters", "less published", "published by",
+        ("model", "model_type", "phases", "parameters", "less published", "published by", "trace",
          f"GFLOP of a token at {CONTEXT} (of an input)", "cache of a token"),
         rows,
     )  # fmt: skip

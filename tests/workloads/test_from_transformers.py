@@ -9,46 +9,23 @@ import pytest
 from kernels_ref.errors import UserError
 from workloads import build, decode, prefill, read_config
 from workloads.agreement import disagreements
+from workloads.builders import phases_of
 from workloads.config import ModelConfig
 from workloads.from_transformers import from_transformers, trace
 from workloads.graph import Graph
 from workloads.ops.experts import balanced
 from workloads.phase import Phase, encode, ragged, verify
+from workloads.published import traced_classes
 
 REASON = "traces need torch and transformers: pip install 'tileloom[hf]'"
 torch = pytest.importorskip("torch", reason=REASON)
 transformers = pytest.importorskip("transformers", reason=REASON)
 
-DECODERS = {
-    "llama-3.2-1b": "LlamaForCausalLM",
-    "mistral-7b": "MistralForCausalLM",
-    "qwen2.5-1.5b": "Qwen2ForCausalLM",
-    "qwen3-8b": "Qwen3ForCausalLM",
-    "phi-3-mini": "Phi3ForCausalLM",
-    "gemma-2-2b": "Gemma2ForCausalLM",
-    "gemma-3-1b": "Gemma3ForCausalLM",
-    "gpt2": "GPT2LMHeadModel",
-    "opt-125m": "OPTForCausalLM",
-    "opt-350m": "OPTForCausalLM",
-    "mixtral-8x7b": "MixtralForCausalLM",
-    "qwen1.5-moe-a2.7b": "Qwen2MoeForCausalLM",
-    "qwen3-30b-a3b": "Qwen3MoeForCausalLM",
-    "olmoe-1b-7b": "OlmoeForCausalLM",
-    "gpt-oss-20b": "GptOssForCausalLM",
-    "mamba-130m": "MambaForCausalLM",
-}
-ENCODERS = {
-    "bert-base": "BertForMaskedLM",
-    "roberta-base": "RobertaForMaskedLM",
-    "vit-base": "ViTForImageClassification",
-    "deit-small": "DeiTForImageClassification",
-    "clip-vit-base-patch32": "CLIPModel",
-}
-ENCODER_DECODERS = {
-    "t5-small": "T5ForConditionalGeneration",
-    "flan-t5-base": "T5ForConditionalGeneration",
-    "whisper-tiny": "WhisperForConditionalGeneration",
-}
+TRACED = traced_classes()
+PHASES = {name: phases_of(read_config(name)) for name in TRACED}
+DECODERS = [name for name, phases in PHASES.items() if "encode" not in phases]
+ENCODERS = [name for name, phases in PHASES.items() if phases == ("encode",)]
+ENCODER_DECODERS = [name for name in TRACED if name not in (*DECODERS, *ENCODERS)]
 GEMMA = {
     "model_type": "gemma",
     "hidden_size": 64,
@@ -71,8 +48,7 @@ MIXTRAL = LLAMA | {
 
 
 def traced(name: str, phase: Phase) -> Graph:
-    known = DECODERS | ENCODERS | ENCODER_DECODERS
-    return from_transformers(f"hf:{known[name]}:{name}", phase)
+    return from_transformers(f"hf:{TRACED[name]}:{name}", phase)
 
 
 def made(class_name: str, data: dict[str, object], phase: Phase) -> Graph:

@@ -131,6 +131,19 @@ def test_routers_stay_at_16_bits_and_experts_do_not():
     assert formats["experts.down_proj.weight"].bits == 4
 
 
+def test_matrices_by_name():
+    graph = graph_of("mixtral-8x7b", decode(1, 8))
+    after = quantize(quantize(graph, "w4a16", only="experts.*"), "w8a16", only="[qkvo]_proj")
+    formats = formats_of(after)
+    assert formats["experts.down_proj.weight"].bits == 4
+    assert formats["q_proj.weight"].bits == formats["o_proj.weight"].bits == 8
+    assert formats["lm_head.weight"].name == formats["q_proj"].name == "bf16"
+    with pytest.raises(UserError, match="no matrix of a layer named 'mlp'; there are q_proj"):
+        quantize(graph, "w4a16", only="mlp")
+    with pytest.raises(UserError, match="is quantized already"):
+        quantize(after, "w4a16", only="q_proj")
+
+
 def test_what_a_phase_does_not_run_is_stored_like_the_rest():
     bytes_of = {
         phase.kind: quantize(graph_of("t5-small", phase), "w8a8").weight_bytes

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatch
 
 from kernels_ref.errors import UserError
 from kernels_ref.format_names import parse_formats
@@ -31,8 +32,11 @@ from workloads.ops import Vector
 KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out", "gate", "router")
 
 
-def quantize(graph: Graph, formats: str | None = None, kv: str | None = None) -> Graph:
+def quantize(
+    graph: Graph, formats: str | None = None, kv: str | None = None, only: str = "*"
+) -> Graph:
     """The graph with `formats` (of weights and activations) and `kv` (of the caches) applied.
+    `only`: of layers' matrices those whose op has such a name; others may follow.
 
     Source: GPTQ, arXiv 2210.17323; AWQ, arXiv 2306.00978; SmoothQuant, arXiv 2211.10438; KIVI,
     arXiv 2402.02750, for caches: what they store, whatever the way to it.
@@ -41,7 +45,7 @@ def quantize(graph: Graph, formats: str | None = None, kv: str | None = None) ->
     a graph that is quantized already.
     """
     if formats is not None:
-        graph = _weights_and_activations(graph, *parse_formats(formats, _half(graph)))
+        graph = _weights_and_activations(graph, *parse_formats(formats, _half(graph)), only)
     return graph if kv is None else _caches(graph, get_format(kv))
 
 
@@ -50,22 +54,22 @@ def _half(graph: Graph) -> str:
     return "fp16" if any(t.format.name == "fp16" for t in graph.tensors.values()) else "bf16"
 
 
-def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -> Graph:
-    if any(_is_quantized(tensor.format) for tensor in graph.tensors.values()):
-        raise UserError(f"{graph.name} is quantized already; give all formats in one transform")
+def _weights_and_activations(graph: Graph, weight: Format, activation: Format, only: str) -> Graph:
+    projections = _chosen(graph, only)
     for number_format in (weight, activation):
         if number_format.kind == "int" and number_format.bits >= 16:
             raise FormatError(f"{number_format.name} is an accumulator's format, not a model's")
     wide = weight.bits >= 16 and activation.bits >= 16
     base = weight if wide else get_format(_half(graph))
     tensors = {
-        name: replace(t, format=base) if t.format.kind == "float" else t
+        name: replace(t, format=base) if t.format.kind == "float" and t.format.bits >= 16 else t
         for name, t in graph.tensors.items()
     }
-    projections = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
     if weight.bits < 16:
         stored = [op.inputs[1] for op in projections.values()]
-        for name in (*stored, *(name for name in graph.copies if _is_matrix(tensors[name]))):
+        idle = (name for name in graph.copies if _is_matrix(tensors[name]))
+        stored += [name for name in idle if fnmatch(name.removesuffix(".weight"), only)]
+        for name in stored:
             tensors[name] = replace(tensors[name], format=weight)
     graph = replace(graph, tensors=tensors)
     if activation.bits >= 16:
@@ -73,6 +77,22 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format) -
     sources = {name: op.inputs[0] for name, op in projections.items()}
     made = {source: _converted(tensors[source], activation) for source in sources.values()}
     return _insert(graph, sources, made)
+
+
+def _chosen(graph: Graph, only: str) -> dict[str, Op]:
+    """The projections of matching names. Raises UserError if there are none, or if what they read
+    is quantized already (anything, where all are meant)."""
+    found = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
+    chosen = {name: op for name, op in found.items() if fnmatch(name, only)}
+    if only != "*" and not chosen:
+        raise UserError(
+            f"{graph.name} has no matrix of a layer named '{only}'; there are {', '.join(found)}"
+        )
+    read = {t for op in chosen.values() for t in op.inputs[:2]}
+    looked_at = graph.tensors if only == "*" else read
+    if any(_is_quantized(graph.tensors[name].format) for name in looked_at):
+        raise UserError(f"{graph.name} is quantized already; give all formats in one transform")
+    return chosen
 
 
 def _is_quantized(number_format: Format) -> bool:

@@ -229,6 +229,7 @@ def test_a_reader_that_stops_reading_gets_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_read_only_copy_from_another_folder(tmp_path: Path) -> None:
     """Nothing is written beside the code (a root user could; so the files are compared too)."""
     install, elsewhere = tmp_path / "install", tmp_path / "elsewhere"

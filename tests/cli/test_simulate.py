@@ -46,7 +46,9 @@ def document(request: pytest.FixtureRequest, run: Any) -> Any:
     return DONE[name]
 
 
-ALL_CASES = pytest.mark.parametrize("document", CASES, indirect=True)
+SLOW = ("decode on several kinds of cores",)
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
+ALL_CASES = pytest.mark.parametrize("document", NAMES, indirect=True)
 
 
 @cache

@@ -39,6 +39,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
+@pytest.mark.slow
 def test_generated_text_is_fresh(capsys):
     assert docs.main(["--check"]) == 0, capsys.readouterr().err
 

@@ -32,6 +32,7 @@ def everything(problem: Contraction, path: Path, most: int) -> list[Three] | Non
     return found
 
 
+@pytest.mark.slow
 def test_nothing_beats_a_front_in_two_of_three_at_the_third():
     rng, seen, larger = random.Random(1), 0, 0
     while seen < 25:

@@ -78,6 +78,7 @@ def test_refused(arguments, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_cores_of_one_kind():
     """On a chip with both, the GPU alone and the CPU alone bracket nothing better than the two."""
     both = simulate("m2_ultra", "gpt2", "prefill", prompt=64)

@@ -92,7 +92,14 @@ def test_a_better_source_narrows_the_band():
     assert guess.latency_trust.shares["guessed"] > 0.9
 
 
-@pytest.mark.parametrize("name", sorted(list_designs()))
+SLOW = ("snapdragon_8_gen_3",)
+DESIGNS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in sorted(list_designs())
+]
+
+
+@pytest.mark.parametrize("name", DESIGNS)
 def test_every_shipped_design_runs_and_adds_up(name):
     """A small model through every design: totals, shares, exposed times, bands."""
     formats = {"gemmini_16x16": "w8a8", "systolic_128x128": "w8a8", "tpu_v4": "bf16"}

@@ -61,7 +61,8 @@ def test_a_transform_makes_a_sound_graph_or_says_why_not(name, text, phase):
         return
     if "draft" not in text and not text.startswith("share_kv"):
         assert after.params == graph.params
-    assert after.kv_bytes <= graph.kv_bytes or text.startswith("speculate")
+    grows = ("speculate", "block_sparse")  # a draft's cache, what the estimate keeps
+    assert after.kv_bytes <= graph.kv_bytes or text.startswith(grows)
 
 
 def test_a_window_hides_keys():
@@ -80,6 +81,8 @@ def test_a_share_of_blocks_costs_its_estimate():
     assert [n.op.macs for n in scores] == [2 * 32 * 20 * 20 * 128]
     whole = apply(PROMPT, "block_sparse(0.25,estimate=int4)").node("attention.estimate.scores").op
     assert whole.macs == 2 * 32 * 1000 * 1000 * 128
+    step = apply(STEP, "block_sparse(0.25,block=64)")
+    assert step.kv_bytes - STEP.kv_bytes == 32 * 8 * 8 * (4096 // 64) * 128 * 2, "means of keys"
     known = apply(PROMPT, "block_sparse(0.25,estimate=none)")
     assert len(known.nodes) == len(PROMPT.nodes)
 
@@ -148,6 +151,15 @@ def test_pruned_tokens_are_those_of_later_layers_only():
     pairs = 8 * (1000 * 1001 // 2) + 24 * (250 * 251 // 2)
     assert macs(after, "attention") == 2 * pairs * ATTENTION // 32
     assert after.node("last_token").op.inputs[0] == "pruned.mlp_residual"
+
+
+def test_an_images_tokens_are_pruned_in_the_language_model():
+    graph = build(read_config("llava-1.5-7b"), prefill(1, 1000))
+    after = check(apply(graph, "prune_tokens(0.5,after=2)"))
+    assert after.node("vision.q_proj").count == graph.node("vision.q_proj").count
+    assert (after.node("q_proj").count, after.node("pruned.q_proj").count) == (2, 30)
+    assert after.node("pruned.q_proj").op.ranks["m"] == 500
+    assert after.params == graph.params
 
 
 def test_pruned_tokens_of_a_model_with_two_kinds_of_layers():

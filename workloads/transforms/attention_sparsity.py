@@ -2,7 +2,8 @@
 
 A window hides keys by position; in a decode step the cache keeps no others. Blocks are picked for
 each query block and head by an estimate of the scores, which costs: of means of blocks of queries
-and keys, or of all scores with operands of 4 bits.
+and keys, or of all scores with operands of 4 bits. What the estimate needs of cached keys is kept
+beside them, not made anew from all of them; a step's own share of it is left out.
 """
 
 from __future__ import annotations
@@ -88,10 +89,11 @@ def _estimate(
         full = f"{op.name}.estimate.{letter}"
         like = graph.tensors[name]
         shape = (count * rows, op.head_dim)
-        made = replace(like, name=full, shape=shape, kind="activation")
+        made = replace(like, name=full, shape=shape)
         tensors[full] = replace(made, format=get_format("int4")) if four_bits else made
         function, taps = ("quantize", 1) if four_bits else ("avg_pool", block)
-        done.append(Vector(full, (name,), full, function, *shape, taps))
+        if like.kind != "kv":
+            done.append(Vector(full, (name,), full, function, *shape, taps))
         operands.append(full)
         sizes.append(rows)
     full = f"{op.name}.estimate.scores"

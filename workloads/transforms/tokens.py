@@ -24,17 +24,26 @@ def prune_tokens(graph: Graph, kept: float, after: float) -> Graph:
     arXiv 2407.14057; MrT5, arXiv 2410.20771 (tokens deleted after an early layer).
     Accuracy: an input.
     """
-    groups, staying = blocks(graph), share(kept, "prune_tokens: kept", 1e-6)
+    groups, staying = _last_stack(graph), share(kept, "prune_tokens: kept", 1e-6)
     layers = sum(block.count for block in groups)
     if not 0 < after < layers:
         raise UserError(f"prune_tokens: after is {after:g}; {graph.name} has {layers:g} layers")
     if graph.tokens == 1 or graph.phase not in ("prefill", "encode"):
         raise PhaseError(f"{graph.name}: tokens are pruned from prompts, not in {graph.phase}")
     first, last = graph.nodes.index(groups[0].nodes[0]), graph.nodes.index(groups[-1].nodes[-1])
-    inside = [node for block in groups for node in block.nodes]
-    if graph.nodes[first : last + 1] != tuple(inside):
-        raise UserError(f"{graph.name}: its layers are not next to each other")
     return _split(graph, groups, (first, last + 1), (after / layers, staying))
+
+
+def _last_stack(graph: Graph) -> list[Block]:
+    """The last layers that are next to each other: those of the language model, where an image's
+    come before."""
+    found: list[Block] = []
+    for block in reversed(blocks(graph)):
+        end = graph.nodes.index(block.nodes[-1]) + 1
+        if found and graph.nodes[end] is not found[0].nodes[0]:
+            break
+        found.insert(0, block)
+    return found
 
 
 def _split(

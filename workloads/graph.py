@@ -119,10 +119,13 @@ class Graph:
         """The whole batch's key and value cache at the end of the phase."""
         return round(sum(t.bytes * n for t, n in self._stored(("kv",))))
 
+    def stored_copies(self) -> dict[str, float]:
+        """Copies of every tensor that persists, those that no op uses among them."""
+        return stored(self.nodes, self.tensors) | dict(self.copies)
+
     def _stored(self, kinds: tuple[str, ...]) -> list[tuple[Tensor, float]]:
         """Tensors of these kinds with the number of copies (one per layer that uses it)."""
-        counts = stored(self.nodes, self.tensors) | dict(self.copies)
-        found = ((self.tensors[name], n) for name, n in counts.items())
+        found = ((self.tensors[name], n) for name, n in self.stored_copies().items())
         return [(tensor, n) for tensor, n in found if tensor.kind in kinds]
 
     def __iter__(self) -> Iterator[Node]:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from kernels_ref.errors import UserError
 from kernels_ref.formats import Format
-from workloads.builders.draft import Draft
-from workloads.builders.encoder import graph_of
+from workloads.builders.draft import Draft, graph_of
 from workloads.builders.encoders import labels_of
 from workloads.builders.fields import Fields
 from workloads.builders.images import (
@@ -102,6 +101,11 @@ def resnet(f: Fields) -> ConvNetSpec:
             name = f"stage{stage}.{i}"
             blocks.append(_residual(name, before, width, stride, act, narrow))
             before = width
+    return _classifier(f, blocks)
+
+
+def _classifier(f: Fields, blocks: list[Block]) -> ConvNetSpec:
+    """The blocks, and a linear layer on the mean of what they make."""
     return ConvNetSpec(
         channels=f.integer("num_channels"),
         image=f.integer("image_size"),
@@ -144,15 +148,7 @@ def mobilenet_v1(f: Fields) -> ConvNetSpec:
         depthwise = Step("depthwise", taken, 3, stride, groups=taken, act=act)
         blocks.append(Block(f"layer{i}", (depthwise, Step("pointwise", made, 1, act=act))))
         before = width
-    return ConvNetSpec(
-        channels=f.integer("num_channels"),
-        image=f.integer("image_size"),
-        blocks=tuple(blocks),
-        flat=False,
-        linear=(labels_of(f),),
-        linear_act="",
-        format=storage_format(f),
-    )
+    return _classifier(f, blocks)
 
 
 def mobilenet_v2(f: Fields) -> ConvNetSpec:
@@ -182,15 +178,7 @@ def mobilenet_v2(f: Fields) -> ConvNetSpec:
             before = made
     head = last if f.flag("finegrained_output") and scale < 1 else width(last)
     blocks.append(Block("conv_1x1", (Step("conv", head, 1, act=act),)))
-    return ConvNetSpec(
-        channels=f.integer("num_channels"),
-        image=f.integer("image_size"),
-        blocks=tuple(blocks),
-        flat=False,
-        linear=(labels_of(f),),
-        linear_act="",
-        format=storage_format(f),
-    )
+    return _classifier(f, blocks)
 
 
 def inverted(taken: int, made: int, expand: int, stride: int, act: str) -> tuple[Step, ...]:

@@ -13,10 +13,10 @@ Not modeled: sampling, padding of sequences of unequal length.
 from __future__ import annotations
 
 from kernels_ref.errors import UserError
-from workloads.builders.draft import Draft
+from workloads.builders.draft import Draft, graph_of
 from workloads.builders.layer import add_layers
 from workloads.builders.spec import DecoderSpec
-from workloads.graph import Graph, check
+from workloads.graph import Graph
 from workloads.phase import Phase
 from workloads.transforms.quantize import quantize
 
@@ -31,19 +31,7 @@ def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:
     for kind in spec.layers:
         stream = add_layers(draft, spec, kind, phase, stream)
     add_lm_head(draft, spec, phase, stream)
-    graph = check(
-        Graph(
-            name=name,
-            phase=phase.kind,
-            batch=phase.batch,
-            tokens=phase.tokens,
-            nodes=tuple(draft.nodes),
-            tensors=draft.tensors,
-            context=phase.context,
-            max_context=spec.max_context,
-            copies=draft.copies,
-        )
-    )
+    graph = graph_of(name, draft, phase, spec.max_context)
     return quantize(graph, spec.stored_as) if spec.stored_as else graph
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from math import prod
 
 from kernels_ref.formats import Format
-from workloads.graph import Node, Op, Tensor, stored
+from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Einsum, Gather, Move, Vector
+from workloads.phase import Phase
 
 
 class Draft:
@@ -124,3 +125,20 @@ class Draft:
         output = self.tensor(name, shape, "activation")
         rows = prod(shape) // width
         return self.add(Vector(name, (source, *stored), output, function, rows, width))
+
+
+def graph_of(name: str, draft: Draft, phase: Phase, max_context: int | None) -> Graph:
+    """What has been written, checked."""
+    return check(
+        Graph(
+            name=name,
+            phase=phase.kind,
+            batch=phase.batch,
+            tokens=phase.tokens,
+            nodes=tuple(draft.nodes),
+            tensors=draft.tensors,
+            context=phase.context,
+            max_context=max_context,
+            copies=draft.copies,
+        )
+    )

@@ -8,11 +8,11 @@ Not modeled: resizing and other preparation of images and sound, tokenization, p
 from __future__ import annotations
 
 from kernels_ref.errors import UserError
-from workloads.builders.draft import Draft
+from workloads.builders.draft import Draft, graph_of
 from workloads.builders.encoder_spec import EncoderSpec, TowersSpec
 from workloads.builders.images import Conv, Image, convolve
 from workloads.builders.layer import Beside, add_layers
-from workloads.graph import Graph, check
+from workloads.graph import Graph
 from workloads.phase import Phase, encode
 
 
@@ -39,23 +39,6 @@ def build_towers(name: str, spec: TowersSpec, phase: Phase) -> Graph:
     scale = draft.tensor("logit_scale", (1,), "weight")
     draft.vector("logits_scaled", "mul", (logits, scale))
     return graph_of(name, draft, encode(phase.batch, length), spec.text.max_context)
-
-
-def graph_of(name: str, draft: Draft, phase: Phase, max_context: int | None) -> Graph:
-    """What has been written, checked."""
-    return check(
-        Graph(
-            name=name,
-            phase=phase.kind,
-            batch=phase.batch,
-            tokens=phase.tokens,
-            nodes=tuple(draft.nodes),
-            tensors=draft.tensors,
-            context=phase.context,
-            max_context=max_context,
-            copies=draft.copies,
-        )
-    )
 
 
 def check_encode(name: str, spec: EncoderSpec, phase: Phase) -> int:

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from kernels_ref.errors import UserError
 from workloads.builders.decoder import add_embedding, check_decoder
-from workloads.builders.draft import Draft
-from workloads.builders.encoder import add_encoder, add_score_bias, graph_of
+from workloads.builders.draft import Draft, graph_of
+from workloads.builders.encoder import add_encoder, add_score_bias
 from workloads.builders.encoder_spec import EncoderDecoderSpec
 from workloads.builders.layer import Beside, add_layers
 from workloads.builders.self_attention import Encoded

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from kernels_ref.errors import UserError
 from kernels_ref.formats import Format
 from workloads.builders.convnets import Block, ConvNetSpec, Step, add_block, inverted, resnet
-from workloads.builders.draft import Draft
-from workloads.builders.encoder import graph_of
+from workloads.builders.draft import Draft, graph_of
 from workloads.builders.fields import Fields, objects
 from workloads.builders.images import (
     Conv,

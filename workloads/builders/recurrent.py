@@ -18,8 +18,7 @@ from math import ceil
 
 from kernels_ref.errors import UserError
 from kernels_ref.formats import Format
-from workloads.builders.draft import Draft
-from workloads.builders.encoder import graph_of
+from workloads.builders.draft import Draft, graph_of
 from workloads.builders.fields import MAX_LAYERS, Fields
 from workloads.builders.images import Conv, Image, convolve
 from workloads.builders.parts import storage_format

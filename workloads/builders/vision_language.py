@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from kernels_ref.errors import UserError
 from workloads.builders.decoder import add_embedding, add_lm_head, check_decoder
-from workloads.builders.draft import Draft
-from workloads.builders.encoder import add_encoder, graph_of
+from workloads.builders.draft import Draft, graph_of
+from workloads.builders.encoder import add_encoder
 from workloads.builders.encoder_spec import EncoderSpec, Patches
 from workloads.builders.encoders import clip_vision
 from workloads.builders.fields import MAX_LAYERS, Fields, nested

@@ -100,11 +100,10 @@ def kept_positions(graph: Graph, keys: Keys) -> Graph:
         names = set(op.operands[1:])
         if op.name not in reading:
             names = {name for name in held if _layer(name) == _layer(op.name)}
+            op = replace(op, kv_len=min(op.kv_len, op.window or op.kv_len), q_len=1)
+        before, after = _positions(op), _positions(_shorter(op, keys))
         for name in names:
-            before, after = _positions(op), _positions(_shorter(op, keys))
             tensor = graph.tensors[name]
-            if op.name not in reading:
-                after = sum(part.batch * keys(part.kv_len) for part in op.parts())
             rows = ceil(tensor.shape[0] * min(1.0, after / before))
             tensors[name] = replace(tensor, shape=(rows, *tensor.shape[1:]))
     if not tensors:
@@ -132,15 +131,17 @@ def _positions(op: Attention) -> int:
 
 
 def _scored(graph: Graph, budget: int) -> Graph:
-    """A score of every new row, and the least of those kept, for each key head."""
-    tensors, nodes = {}, []
+    """A score of every new row, and the least of those kept, for each key head: looked for where
+    the first of a layer's caches, that of the keys, is written."""
+    tensors, nodes, layers = {}, [], set()
     for node in graph:
         nodes.append(node)
         op = node.op
         if not (isinstance(op, Move) and graph.tensors[op.output].kind == "kv"):
             continue
-        if not op.name.rpartition(".")[2].startswith("k_"):
+        if _layer(op.name) in layers:
             continue
+        layers.add(_layer(op.name))
         rows, name = graph.tensors[op.inputs[0]], f"{op.name}.score"
         tensors[name] = replace(rows, name=name, shape=(rows.shape[0], 1), kind="activation")
         heads = max(1, rows.shape[-1] // graph.tensors[op.output].shape[-1])

@@ -54,7 +54,7 @@ def renewed(
     as many copies of what is stored as before."""
     kept = tuple(graph.nodes if nodes is None else nodes)
     known = {**graph.tensors, **(tensors or {})}
-    before = stored(graph.nodes, graph.tensors) | dict(graph.copies)
+    before = graph.stored_copies()
     after = stored(kept, known)
     copies = facts.pop("copies", {})
     own = {name: n for name, n in before.items() if after.get(name) != n}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import ceil
 
 from kernels_ref.errors import UserError
-from workloads.graph import Graph, Node, Op, Tensor, stored
+from workloads.graph import Graph, Node, Op, Tensor
 from workloads.ops import Einsum, Vector
 from workloads.transforms.edit import renewed, share
 
@@ -26,11 +26,11 @@ def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0
     active = 1.0 - (1.0 - share(density, "sparse_neurons: density", 1e-6)) ** _rows(graph)
     if rank < 0 or correct < 0 or correct == 1:
         raise UserError("sparse_neurons: rank is at least 0; correct is 0, or at least 2 steps")
-    copies = stored(graph.nodes, graph.tensors) | dict(graph.copies)
+    copies = graph.stored_copies()
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
     kept: dict[str, float] = {}
-    found = {node.op.name: part for node in graph for part in _mlp(graph, node, rank)}
+    found = _mlps(graph, rank)
     if not found:
         how = "a predictor" if rank else "a gate"
         raise UserError(f"{graph.name} has no MLP of two multiplications whose neurons {how} picks")
@@ -57,26 +57,23 @@ def _rows(graph: Graph) -> int:
     return graph.batch * graph.tokens
 
 
-def _mlp(graph: Graph, node: Node, rank: int) -> list[str]:
-    """What part of an MLP the op is: `first` and `in` make neurons, `act` is their function, `out`
-    reads them; nothing for any other, and for a gate that is computed whole."""
-    op = node.op
-    makers = {n.op.output: n.op for n in graph}
-    if isinstance(op, Vector) and _mlp_function(op):
-        return ["act"] if _between(op, makers) else []
-    readers = graph.consumers().get(op.output, [])
-    if not isinstance(op, Einsum):
-        return []
-    vectors = [r for r in readers if isinstance(r, Vector) and _mlp_function(r)]
-    acts = [r for r in vectors if _between(r, makers)]
-    if len(readers) == 1 and acts:
-        place = acts[0].inputs.index(op.output)
-        whole = not rank and place == 0
-        return [] if whole else ["first" if place == 0 else "in"]
-    source = makers.get(op.inputs[0])
-    if isinstance(source, Vector) and _mlp_function(source) and _between(source, makers):
-        return ["out"]
-    return []
+def _mlps(graph: Graph, rank: int) -> dict[str, str]:
+    """What part of an MLP each op is: `first` and `in` make neurons, `act` is their function, `out`
+    reads them; a gate that is computed whole is not there."""
+    makers = {node.op.output: node.op for node in graph}
+    readers, found = graph.consumers(), {}
+    for node in graph:
+        act = node.op
+        if not (isinstance(act, Vector) and _mlp_function(act) and _between(act, makers)):
+            continue
+        found[act.name] = "act"
+        for place, name in enumerate(act.inputs):
+            if len(readers[name]) == 1 and (rank or place):
+                found[makers[name].name] = "in" if place else "first"
+        for op in readers.get(act.output, []):
+            if isinstance(op, Einsum):
+                found[op.name] = "out"
+    return found
 
 
 def _mlp_function(op: Vector) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kernels_ref.errors import UserError
-from workloads.graph import Graph, Node, Tensor, stored
+from workloads.graph import Graph, Node, Tensor
 from workloads.ops import Einsum, Vector
 from workloads.transforms.edit import renewed, share
 from workloads.transforms.layers import skip_layers
@@ -52,18 +52,14 @@ def _draft(
     if draft == "self":
         nodes, tensors = _renamed(skip_layers(graph, skip), k, _parameters(graph))
         beside = {name: 0.0 for name, tensor in tensors.items() if tensor.kind == "kv"}
-        return nodes, tensors, {**_copies(graph), **beside}
+        return nodes, tensors, {**graph.stored_copies(), **beside}
     from workloads.builders import build
     from workloads.config import read_config
     from workloads.phase import decode
 
     other = build(read_config(draft), decode(graph.batch, graph.context))
-    own = {f"draft.{name}": count for name, count in _copies(other).items()}
+    own = {f"draft.{name}": count for name, count in other.stored_copies().items()}
     return *_renamed(other, k, set()), own
-
-
-def _copies(graph: Graph) -> dict[str, float]:
-    return stored(graph.nodes, graph.tensors) | dict(graph.copies)
 
 
 def _parameters(graph: Graph) -> set[str]:

@@ -12,7 +12,15 @@ from math import ceil
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Tensor
 from workloads.ops import Attention, Move, Vector
-from workloads.transforms.edit import PhaseError, attentions, blocks, renewed, share
+from workloads.transforms.edit import (
+    PhaseError,
+    attentions,
+    blocks,
+    cache_makers,
+    cache_writes,
+    renewed,
+    share,
+)
 
 Keys = Callable[[int], int]  # how many of so many stay
 
@@ -65,24 +73,15 @@ def share_kv(graph: Graph, layers: int) -> Graph:
     if layers < 2:
         raise UserError(f"share_kv: layers is {layers}; at least 2")
     inside = {id(node) for block in blocks(graph) for node in block.nodes}
-    makers, readers = {node.op.output: node for node in graph}, graph.consumers()
-    fewer: set[str] = set()
-    writes = [n for n in graph if n.op.kind == "move" and graph.tensors[n.op.output].kind == "kv"]
-    for node in [n for n in writes if id(n) in inside]:
-        fewer.add(node.op.name)
-        source = makers.get(node.op.inputs[0])
-        while source is not None and len(readers[source.op.output]) <= 2:
-            fewer.add(source.op.name)
-            if source.op.kind == "einsum":
-                break
-            source = makers.get(source.op.inputs[0])
+    writes = [node for node in cache_writes(graph) if id(node) in inside]
+    fewer = cache_makers(graph, writes, most_readers=2)  # the next one's and attention
     if not fewer:
         raise UserError(f"{graph.name} writes no cache in its phase {graph.phase}")
     nodes = [
         replace(node, count=node.count / layers) if node.op.name in fewer else node
         for node in graph
     ]
-    held = {n.op.output: n.count / layers for n in writes if n.op.name in fewer}
+    held = {n.op.output: n.count / layers for n in writes}
     made = {f"{name}.{part}" for name in fewer for part in ("weight", "bias")}
     counts = {t: n.count / layers for n in graph for t in n.op.inputs if t in made}
     return renewed(graph, nodes, copies={**held, **counts})

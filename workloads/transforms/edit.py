@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from kernels_ref.errors import UserError
@@ -99,6 +100,28 @@ def cached(graph: Graph, names: str = "*") -> Iterator[Attention]:
             "a decode step does"
         )
     return iter(found)
+
+
+def cache_writes(graph: Graph) -> list[Node]:
+    """The nodes that write new rows to a cache."""
+    moves = (node for node in graph if node.op.kind == "move")
+    return [node for node in moves if graph.tensors[node.op.output].kind == "kv"]
+
+
+def cache_makers(graph: Graph, writes: Iterable[Node], most_readers: float = inf) -> set[str]:
+    """Names of these writes and of the ops that make their rows, back to a multiplication, as long
+    as no more than so many ops read what one makes."""
+    makers, readers = {node.op.output: node.op for node in graph}, graph.consumers()
+    found: set[str] = set()
+    for node in writes:
+        found.add(node.op.name)
+        source = makers.get(node.op.inputs[0])
+        while source is not None and len(readers[source.output]) <= most_readers:
+            found.add(source.name)
+            if source.kind == "einsum":
+                break
+            source = makers.get(source.inputs[0])
+    return found
 
 
 def share(value: float, name: str, least: float = 0.0, most: float = 1.0) -> float:

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node
-from workloads.ops import Move
-from workloads.transforms.edit import blocks, renewed, share
+from workloads.transforms.edit import blocks, cache_makers, cache_writes, renewed, share
 
 
 def skip_layers(graph: Graph, skipped: float) -> Graph:
@@ -44,7 +43,7 @@ def early_exit(graph: Graph, after: float, taken: float, propagate: str = "yes")
     if propagate not in ("yes", "no"):
         raise UserError(f"early_exit: propagate is '{propagate}'; write yes or no")
     expected = (after + (layers - after) * (1.0 - chance)) / layers
-    needed = _for_the_cache(graph) if propagate == "yes" else set()
+    needed = cache_makers(graph, cache_writes(graph)) if propagate == "yes" else set()
     nodes: list[Node] = []
     inside = {id(node) for block in groups for node in block.nodes}
     for node in graph:
@@ -61,20 +60,3 @@ def early_exit(graph: Graph, after: float, taken: float, propagate: str = "yes")
 def _head(graph: Graph) -> str:
     """The op that scores the vocabulary or classes."""
     return [node.op.name for node in graph if node.op.kind == "einsum"][-1]
-
-
-def _for_the_cache(graph: Graph) -> set[str]:
-    """Names of ops that make what is written to the cache."""
-    makers = {node.op.output: node.op for node in graph}
-    found: set[str] = set()
-    todo = [node.op for node in graph if isinstance(node.op, Move)]
-    todo = [op for op in todo if graph.tensors[op.output].kind == "kv"]
-    for op in todo:
-        found.add(op.name)
-        source = makers.get(op.inputs[0])
-        while source is not None and source.name not in found:
-            found.add(source.name)
-            if source.kind == "einsum":
-                break
-            source = makers.get(source.inputs[0])
-    return found

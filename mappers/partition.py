@@ -28,7 +28,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from math import prod
 
 from accel_models.collectives import Dims, Route
 from accel_models.explain import nearest
@@ -38,22 +37,10 @@ from mappers.arrangement import STAGE
 from mappers.assign import Amount, Assignment, Costs, assign
 from mappers.layout import Layout, layouts
 from mappers.plan import Schedule
-from mappers.stage_costs import StageCosts
-from workloads.graph import Graph, GraphError, Op
+from mappers.stage_costs import StageCosts, SystemMemos
+from workloads.graph import GraphError, Op
 from workloads.ops import Collective
-
-
-@dataclass(frozen=True)
-class Sharded:
-    """Stages in the order of the data, and how many ranks of each lie along every axis."""
-
-    stages: tuple[Graph, ...]
-    axes: Mapping[str, int]
-
-    @property
-    def ranks(self) -> int:
-        """Of one stage."""
-        return prod(self.axes.values())
+from workloads.sharding.sharded import Sharded
 
 
 @dataclass(frozen=True)
@@ -87,14 +74,17 @@ class SystemSchedule:
     optimal: bool
 
 
-def map_system(sharded: Sharded, system: System, objective: str = "latency") -> SystemSchedule:
+def map_system(
+    sharded: Sharded, system: System, objective: str = "latency", memos: SystemMemos | None = None
+) -> SystemSchedule:
     """The schedule with the least `objective` of all that the module describes.
 
+    A caller that maps several graphs on the same system may pass the same `memos`, a dict.
     Raises DesignError if the system has too few chips of a kind or none that can do an op, and
     GraphError for a collective that runs along no axis.
     """
     _check(sharded)
-    planner = StageCosts(sharded.stages, system, objective)
+    planner = StageCosts(sharded.stages, system, objective, memos)
     best: tuple[Choice, Assignment] | None = None
     tried, complete = 0, True
     for choice in _choices(sharded, system):

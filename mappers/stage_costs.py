@@ -22,17 +22,25 @@ from workloads.graph import Graph
 from workloads.ops import Collective, Einsum
 
 Groups = tuple[tuple[str, Dims], ...]
+SystemMemos = dict[str, Memo]  # what `map_graph` keeps, by machine
 
 
 class StageCosts:
     """Plans of `graphs` on the machines of a system, remembered."""
 
-    def __init__(self, graphs: Sequence[Graph], system: System, objective: str) -> None:
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        system: System,
+        objective: str,
+        memos: SystemMemos | None = None,
+    ) -> None:
         self.graphs, self.system, self.objective = graphs, system, objective
         self.alike = [
             next(j for j in range(i + 1) if graphs[j] == graphs[i]) for i in range(len(graphs))
         ]
-        self.memos: dict[str, Memo] = {name: {} for name in system.machines}
+        known = {} if memos is None else memos
+        self.memos: SystemMemos = {name: known.setdefault(name, {}) for name in system.machines}
         self.alone: dict[tuple[int, str], Schedule] = {}
         self.tiles: dict[tuple[object, ...], Placed] = {}
         self.sent: dict[tuple[int, str, Route], tuple[Placed, ...]] = {}

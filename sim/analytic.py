@@ -7,7 +7,7 @@ Not modeled: overlap between ops, contention (the event simulator's).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from accel_models.area import area_mm2
 from accel_models.design import PathKey
@@ -15,9 +15,11 @@ from accel_models.engines.pe import formats_hint
 from mappers.cost import exposed_by_resource, saved_without
 from mappers.map_graph import takes_some
 from mappers.plan import Placed, Schedule
-from sim.run import Limit, OpRun, Run, Traffic, Trust
-from sim.trust import area_numbers, energy_numbers, latency_numbers, trust
+from sim.run import Limit, OpRun, Run, Traffic
+from sim.trust import Shares, area_numbers, energy_numbers, latency_numbers, trust
+from workloads.graph import Graph
 
+Numbers = Callable[[Placed, str], tuple[PathKey, ...]]
 ENGINE_OF = {"vector": "vector"}  # of ops that have no MACs
 
 
@@ -47,12 +49,12 @@ def run(schedule: Schedule) -> Run:
         produced_tokens=graph.batch * (graph.tokens if graph.produced is None else graph.produced),
         ops=ops,
         limits=limits(ops),
-        latency_trust=_latency_trust(schedule),
-        energy_trust=_energy_trust(schedule),
-        area_trust=trust(area_numbers(design), design) if area else None,
+        latency_trust=trust(latency_shares(schedule), design.source_of),
+        energy_trust=trust(energy_shares(schedule), design.source_of),
+        area_trust=trust(area_numbers(design), design.source_of) if area else None,
         dollars_per_hour=design.price.per_hour if design.price else None,
         warnings=tuple(_warnings(schedule)),
-        facts=_facts(schedule),
+        facts=facts(schedule),
     )
 
 
@@ -103,27 +105,36 @@ def limits(ops: Iterable[OpRun]) -> tuple[Limit, ...]:
     return tuple(sorted(found, key=lambda limit: -limit.exposed_s))
 
 
-def _latency_trust(schedule: Schedule) -> Trust:
-    shares: dict[tuple[PathKey, ...], float] = {}
+def latency_shares(schedule: Schedule, numbers_of: Numbers = latency_numbers) -> Shares:
+    """Seconds by the numbers that they rest on."""
+    shares: Shares = {}
     for placed in schedule:
         for resource, seconds in exposed_by_resource(placed.cost).items():
             if seconds > 0:
-                numbers = latency_numbers(placed, resource)
+                numbers = numbers_of(placed, resource)
                 shares[numbers] = shares.get(numbers, 0.0) + placed.count * seconds
-    return trust(shares, schedule.design)
+    return shares
 
 
-def _energy_trust(schedule: Schedule) -> Trust:
-    shares: dict[tuple[PathKey, ...], float] = {}
+def energy_shares(schedule: Schedule, numbers_of: Numbers = energy_numbers) -> Shares:
+    """Joules by the numbers that they rest on."""
+    shares: Shares = {}
     for placed in schedule:
         for resource, joules in placed.cost.joules.items():
             if joules > 0:
-                numbers = energy_numbers(placed, resource)
+                numbers = numbers_of(placed, resource)
                 shares[numbers] = shares.get(numbers, 0.0) + placed.count * float(joules)
-    return trust(shares, schedule.design)
+    return shares
 
 
 def _warnings(schedule: Schedule) -> Iterable[str]:
+    yield from memory_warnings(schedule)
+    yield from format_warnings(schedule)
+    yield from context_warnings(schedule.graph)
+
+
+def memory_warnings(schedule: Schedule) -> Iterable[str]:
+    """What a chip does not hold."""
     graph, design = schedule.graph, schedule.design
     name, memory = next(iter(design.memory.items()))
     need, have = graph.weight_bytes + graph.kv_bytes, memory.capacity * memory.instances
@@ -132,6 +143,11 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
             f"weights and cache need {need / 2**30:.1f} GiB, {design.name}'s {name} has "
             f"{have / 2**30:.1f} GiB: the figures are those of a chip with enough memory"
         )
+
+
+def format_warnings(schedule: Schedule) -> Iterable[str]:
+    """What no multiplier takes."""
+    graph, design = schedule.graph, schedule.design
     for path in schedule.paths:
         if not takes_some(graph, path):
             yield (
@@ -144,6 +160,10 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
             f"no PE of {design.name} takes the formats of {', '.join(p.op.name for p in slow)}: "
             "these run on the vector engine"
         )
+
+
+def context_warnings(graph: Graph) -> Iterable[str]:
+    """More than the model was made for."""
     if graph.max_context and graph.context > graph.max_context:
         yield (
             f"context {graph.context} is longer than the {graph.max_context} that "
@@ -151,7 +171,7 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
         )
 
 
-def _facts(schedule: Schedule) -> dict[str, object]:
+def facts(schedule: Schedule) -> dict[str, dict[str, float]]:
     """Roofs for plots: bandwidth of every level and peak of every format pair that was used."""
     peaks: dict[str, float] = {}
     bandwidths: dict[str, float] = {}

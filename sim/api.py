@@ -8,14 +8,13 @@ phases (an ONNX file, a file of ops) is simulated as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from accel_models.design import Design
-from accel_models.read_design import read_design
+from accel_models.system import System
 from kernels_ref.errors import UserError
-from mappers import map_graph
-from sim import analytic
+from sim.job import Changes, Job, machine_of
 from sim.run import Run
 from sim.steps import Part, in_turn, sampled
 from workloads import decode, prefill, read_model
@@ -23,8 +22,6 @@ from workloads.config import ModelConfig
 from workloads.graph import AS_IT_IS
 from workloads.phase import Phase, encode, ragged
 from workloads.read_model import Model, no_phases, of_config
-from workloads.transforms import quantize
-from workloads.transforms.apply import apply
 
 DEFAULT_PHASE = "decode"
 DEFAULTS = {"prompt": 2048, "context": 2048, "output": 128, "chunk": None}
@@ -39,34 +36,8 @@ TAKES = {
 OF_A_SOURCE = ("decode", "verify")  # take a prompt too where it is an encoder's
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What stays the same from one simulated phase to the next."""
-
-    design: Design
-    model: Model
-    formats: str | None
-    kv: str | None
-    transforms: str | None
-    objective: str
-    cores: str | None
-    memo: dict[Any, Any] = field(default_factory=dict)
-
-    def run(self, phase: Phase | None, partly: bool = False) -> Run:
-        """One graph; `partly` leaves transforms out that change nothing in its phase."""
-        graph = self.model.build(phase)
-        if self.formats or self.kv:
-            graph = quantize(graph, self.formats, self.kv)
-        graph = apply(graph, self.transforms, partly) if self.transforms else graph
-        done = analytic.run(map_graph(graph, self.design, self.objective, self.cores, self.memo))
-        parts = [self.formats or "model's own"]
-        parts += [f"kv {self.kv}"] if self.kv else []
-        parts += [self.transforms] if self.transforms else []
-        return replace(done, formats=", ".join(parts))
-
-
 def simulate(
-    design: str | Design,
+    design: str | Design | System,
     model: str | ModelConfig | Model,
     phase: str | None = None,
     *,
@@ -78,29 +49,36 @@ def simulate(
     formats: str | None = None,
     kv: str | None = None,
     apply: str | None = None,
+    tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
     objective: str = "latency",
     cores: str | None = None,
 ) -> Run:
-    """Simulate one phase of a model on a design.
+    """Simulate one phase of a model on a design or a system.
 
-    design, model: a shipped name or a path (or what `read_design`, `read_model` return); of models
-    also the other sources (docs/workload-sources.md). phase: TAKES has those that there are and the
-    sizes each takes, in tokens of a sequence (docs/workloads.md); decode is the default, of an
-    encoder encode. A graph that runs as it is takes none. formats, kv, apply: as on the command
-    line (docs/formats.md). objective: latency, energy or edp. cores: only this kind of cores.
+    design, model: a shipped name or a path (or what `read_design`, `read_system`, `read_model`
+    return); of models also the other sources (docs/workload-sources.md). phase: TAKES has those
+    that there are and the sizes each takes, in tokens of a sequence (docs/workloads.md); decode is
+    the default, of an encoder encode. A graph that runs as it is takes none. formats, kv, apply: as on
+    the command line (docs/formats.md). tp, pp, ep: chips for tensor, pipeline and expert
+    parallelism; without any a system runs the model as is best for it (docs/systems.md).
+    objective: latency, energy or edp. cores: only this kind of cores.
     Raises UserError for anything that is not right.
     """
     given = {"prompt": prompt, "context": context, "output": output, "chunk": chunk}
-    machine = read_design(design) if isinstance(design, str) else design
-    job = _Job(machine, opened(model), formats, kv, apply, objective, cores)
+    changes = Changes(formats, kv, apply, {"tp": tp, "pp": pp, "ep": ep})
+    job = Job(machine_of(design), opened(model), changes, objective, cores)
     if job.model.fixed is not None:
         refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
         return job.run(None)
     return _simulated(job, phase or default_phase(job.model), batch, given)
 
 
-def _simulated(job: _Job, kind: str, batch: int, given: Mapping[str, Any]) -> Run:
+def _simulated(job: Job, kind: str, batch: int, given: Mapping[str, Any]) -> Run:
     sizes = _sizes(job.model, kind, given)
+    heaviest = _heaviest(job.model, kind, batch, sizes)
+    job = job if heaviest is None else job.split_for(heaviest)
     if kind == "request":
         return _request(job, batch, sizes)
     if kind == "prefill":
@@ -112,6 +90,17 @@ def _simulated(job: _Job, kind: str, batch: int, given: Mapping[str, Any]) -> Ru
     if kind == "encode":
         return run
     return replace(run, tpot_s=run.latency_s * run.batch / run.produced_tokens)
+
+
+def _heaviest(model: Model, kind: str, batch: int, sizes: Mapping[str, Any]) -> Phase | None:
+    """Of several steps the one for which a system's chips are dealt out; None for a single one."""
+    if kind == "request" and sizes["output"] > 1:
+        source = sizes["prompt"] if model.source == "prompt" else None
+        before = 1 if model.source else sizes["prompt"]
+        return decode(batch, before + sizes["output"] - 1, source)
+    if kind == "request" or sizes.get("chunk") is not None:
+        return prefill(batch, sizes["prompt"])
+    return None
 
 
 def default_phase(model: Model) -> str:
@@ -142,7 +131,7 @@ def _one(kind: str, batch: int, sizes: Mapping[str, Any]) -> Phase:
 
 
 def _prompt(
-    job: _Job, batch: int, prompt: int, chunk: int | None, partly: bool = False
+    job: Job, batch: int, prompt: int, chunk: int | None, partly: bool = False
 ) -> list[Part]:
     """The prefill as a whole, or chunk by chunk: the first, those behind it, and what is left."""
     if chunk is None or chunk >= prompt:
@@ -196,7 +185,7 @@ def _sizes(model: Model, phase: str, given: Mapping[str, Any]) -> dict[str, Any]
     return {name: usual[name] if size is None else size for name, size in sizes.items()}
 
 
-def _request(job: _Job, batch: int, sizes: Mapping[str, Any]) -> Run:
+def _request(job: Job, batch: int, sizes: Mapping[str, Any]) -> Run:
     """Time to first token, then output - 1 steps whose context grows by one each."""
     prompt, output = sizes["prompt"], sizes["output"]
     if output < 1:

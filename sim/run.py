@@ -77,9 +77,34 @@ class Trust:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """What a chip of a stage holds, and which chips of the system's numbers the stage has."""
+
+    machine: str
+    design: str
+    chips: tuple[int, ...]
+    weight_bytes: int
+    kv_bytes: int
+    memory_bytes: int
+    latency_s: float
+    energy_j: float  # of all its chips
+
+    @property
+    def need_bytes(self) -> int:
+        """Weights and cache of a chip."""
+        return self.weight_bytes + self.kv_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Do they fit its outermost memory?"""
+        return self.need_bytes <= self.memory_bytes
+
+
 @dataclass(frozen=True)
 class Run:
-    """A simulated phase of a model on a design."""
+    """A simulated phase of a model on a design; on a system, bytes, MACs and energies are those of
+    all chips in use, and `parallel` says how they share the work."""
 
     design: str
     design_title: str
@@ -110,6 +135,9 @@ class Run:
     warnings: tuple[str, ...] = ()
     formats: str = ""
     facts: dict[str, Any] = field(default_factory=dict)  # peaks and bandwidths, for plots
+    parallel: dict[str, int] = field(default_factory=dict)  # ranks along each axis; stages
+    stages: tuple[StageRun, ...] = ()  # on a system
+    interval_s: float | None = None  # from one batch to the next where the stages are all busy
 
     @property
     def unit(self) -> str:
@@ -132,8 +160,15 @@ class Run:
 
     @property
     def fits(self) -> bool:
-        """Do weights and cache fit the outermost memory?"""
+        """Do weights and cache fit the outermost memory, of every chip?"""
+        if self.stages:
+            return all(stage.fits for stage in self.stages)
         return self.weight_bytes + self.kv_bytes <= self.memory_bytes
+
+    @property
+    def chips(self) -> int:
+        """In use."""
+        return sum(len(stage.chips) for stage in self.stages) or 1
 
     @property
     def cost_usd(self) -> float | None:

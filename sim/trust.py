@@ -10,13 +10,13 @@ Not modeled: errors of the formulas themselves; see docs/accuracy.md for those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import sqrt
 
 from accel_models.area import area_parts
 from accel_models.design import Design, PathKey
 from accel_models.path import Path
-from accel_models.source import REPORTED_AS, UNCERTAINTY
+from accel_models.source import REPORTED_AS, UNCERTAINTY, Source
 from mappers.plan import Placed
 from sim.run import Trust
 
@@ -80,20 +80,20 @@ def area_numbers(design: Design) -> Shares:
     return {(path,): mm2 for path, mm2 in area_parts(design).items()}
 
 
-def trust(shares: Mapping[tuple[PathKey, ...], float], design: Design) -> Trust:
+def trust(
+    shares: Mapping[tuple[PathKey, ...], float], source_of: Callable[[PathKey], Source]
+) -> Trust:
     """Shares by reported kind (they sum to 1) and the band around the total."""
     total = sum(shares.values())
     kinds = dict.fromkeys(("calibrated", "datasheet", "derived", "recalled", "guessed"), 0.0)
     weights: dict[PathKey, float] = {}
     for numbers, amount in shares.items():
-        sources = [design.source_of(number) for number in numbers]
+        sources = [source_of(number) for number in numbers]
         worst = max(sources, key=lambda s: _LEAST_TRUSTED.index(s.kind))
         kinds[REPORTED_AS[worst.kind]] += amount / total
         for number in numbers:
             weights[number] = weights.get(number, 0.0) + amount / total
-    width = _combined(
-        (share, design.source_of(number).uncertainty) for number, share in weights.items()
-    )
+    width = _combined((share, source_of(number).uncertainty) for number, share in weights.items())
     return Trust(
         {kind: float(share) for kind, share in kinds.items()},
         float(total * (1 - min(width, 1.0))),

@@ -88,6 +88,20 @@ class Node:
     layer: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The graph is to run on so many ranks along an axis of parallelism, in a way that `options`
+    say; `workloads.sharding` makes what each of them runs."""
+
+    axis: str
+    ways: int
+    options: tuple[tuple[str, str], ...] = ()
+
+    def option(self, name: str) -> str:
+        """Its value; empty where it is not given."""
+        return dict(self.options).get(name, "")
+
+
 @dataclass(frozen=True)
 class Graph:
     """A phase of a model: its ops in execution order and the tensors they name."""
@@ -103,6 +117,7 @@ class Graph:
     copies: Mapping[str, float] = field(default_factory=dict)  # of stored tensors, where the ops do
     # not say: what this phase does not use, or uses more or less than once
     produced: float | None = None  # tokens of a sequence that it is expected to yield; None: all
+    splits: tuple[Split, ...] = ()  # over the chips of a system; the graph itself is whole
 
     @property
     def params(self) -> int:

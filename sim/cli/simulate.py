@@ -56,6 +56,15 @@ def simulate(
     apply: Annotated[
         str | None, typer.Option(help="Transforms: 'name(arg,key=value)+name(...)'.")
     ] = None,
+    tp: Annotated[
+        str | None, typer.Option(help="Chips of tensor parallelism. [a system's best]")
+    ] = None,
+    pp: Annotated[
+        str | None, typer.Option(help="Stages of pipeline parallelism. [a system's best]")
+    ] = None,
+    ep: Annotated[
+        str | None, typer.Option(help="Chips of expert parallelism. [a system's best]")
+    ] = None,
     objective: Annotated[str, typer.Option(help="latency, energy or edp.")] = "latency",
     cores: Annotated[str | None, typer.Option(help="Only this kind of the design's cores.")] = None,
     simulator: Annotated[str, typer.Option("--sim", help="analytic.")] = "analytic",
@@ -83,6 +92,9 @@ def simulate(
             formats=formats,
             kv=kv,
             apply=apply,
+            tp=parse_count(tp, "tp"),
+            pp=parse_count(pp, "pp"),
+            ep=parse_count(ep, "ep"),
             objective=objective,
             cores=cores,
         )

@@ -11,7 +11,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from sim.run import OpRun, Run, Trust
+from sim.run import OpRun, Run, StageRun, Trust
 
 SCHEMA_VERSION = 1
 
@@ -57,6 +57,20 @@ class LimitDocument(TypedDict):
     saves_s: float
 
 
+class StageDocument(TypedDict):
+    """What a chip of a stage holds, and which of the system's chips the stage has."""
+
+    machine: str
+    design: str
+    chips: list[int]
+    weight_bytes: int
+    kv_bytes: int
+    memory_bytes: int
+    fits: bool
+    latency_s: float
+    energy_j: float
+
+
 class RunDocument(TypedDict):
     """A simulated phase. `provenance` is the share of the latency that rests on each kind of
     number."""
@@ -92,6 +106,10 @@ class RunDocument(TypedDict):
     area_provenance: NotRequired[dict[str, float]]
     area_band_mm2: NotRequired[list[float]]
     cost_usd: NotRequired[float]
+    chips: int
+    parallel: dict[str, int]
+    stages: NotRequired[list[StageDocument]]
+    interval_s: NotRequired[float]
     limits: list[LimitDocument]
     warnings: list[str]
     ops: list[OpDocument]
@@ -121,12 +139,22 @@ def run_document(run: Run) -> RunDocument:
         document["area_band_mm2"] = _band(run.area_trust)
     if run.cost_usd is not None:
         document["cost_usd"] = run.cost_usd
+    document["chips"], document["parallel"] = run.chips, dict(run.parallel)
+    if run.stages:
+        document["stages"] = [_stage(stage) for stage in run.stages]
+    if run.interval_s is not None:
+        document["interval_s"] = run.interval_s
     document["limits"] = [
         {"resource": x.resource, "exposed_s": x.exposed_s, "saves_s": x.saves_s} for x in run.limits
     ]
     document["warnings"] = list(run.warnings)
     document["ops"] = [_op(op) for op in run.ops]
     return rounded(document)
+
+
+def _stage(stage: StageRun) -> dict[str, Any]:
+    names = "machine design weight_bytes kv_bytes memory_bytes fits latency_s energy_j".split()
+    return {name: getattr(stage, name) for name in names} | {"chips": list(stage.chips)}
 
 
 def _band(trust: Trust) -> list[float]:

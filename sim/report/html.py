@@ -69,6 +69,9 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
         yield "Area", f"{run.area_mm2:.4g} mm²", whole
     need, fits = run.weight_bytes + run.kv_bytes, "fits" if run.fits else "does not fit"
     parts = f"weights {binary(run.weight_bytes)}, cache {binary(run.kv_bytes)}"
+    if run.stages:
+        axes = ", ".join(f"{axis} {ways}" for axis, ways in run.parallel.items())
+        yield "Chips", str(run.chips), axes or "no parallelism"
     yield "Memory", f"{binary(need)}, {fits}", f"{parts}; capacity {binary(run.memory_bytes)}"
     if run.cost_usd is not None:
         per_million = run.cost_usd / run.produced_tokens * 1e6

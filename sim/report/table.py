@@ -20,6 +20,7 @@ GROUPS = {
     "vector": "vector functions",
     "gather": "gathers",
     "move": "copies",
+    "collective": "between chips",
 }
 SHOWN_LIMITS = 4
 WIDTH_WITHOUT_TERMINAL = 140
@@ -60,10 +61,21 @@ def _headline(run: Run) -> list[Text]:
         "phase": f"[bold]{run.phase}[/], {span}, formats: {formats}, {run.simulator}",
         "latency": f"{', '.join(times)}, {speed}{_money(run)}",
         "energy": f"{energy}, power {si(run.power_w, 'W')}",
+        **({"chips": _chips(run)} if run.stages else {}),
         "area": area,
         "memory": f"{need}: {fits} {binary(run.memory_bytes)} ({run.params:,} parameters)",
     }
     return [Text.from_markup(f"{key:8} {value}") for key, value in rows.items()]
+
+
+def _chips(run: Run) -> str:
+    """How many there are, how they share the work, and how full the fullest is."""
+    axes = ", ".join(f"{axis} {ways}" for axis, ways in run.parallel.items()) or "no parallelism"
+    full = max(run.stages, key=lambda stage: stage.need_bytes / stage.memory_bytes)
+    fits = "fits" if full.fits else "[red]does not fit[/]"
+    most = f"the fullest holds {binary(full.need_bytes)}: {fits} {binary(full.memory_bytes)}"
+    every = f"; a batch every {si(run.interval_s, 's')}" if run.interval_s else ""
+    return f"[bold]{run.chips}[/]: {axes}{every}; {most}"
 
 
 def _money(run: Run) -> str:

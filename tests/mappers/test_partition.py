@@ -25,9 +25,10 @@ from mappers.collective import collective_plan
 from mappers.cost import exposed_by_resource
 from mappers.layout import layouts
 from mappers.overlap import pipelined
-from mappers.partition import Sharded, map_system
+from mappers.partition import map_system
 from workloads.graph import Graph, GraphError, Node, Tensor, check
 from workloads.ops import Collective
+from workloads.sharding.sharded import Sharded
 
 ALPHA, RATE = 1e-6, 10e9
 LINK = "bandwidth: 10 GB/s, efficiency: 1.0, latency: 1 us, energy: 5 pJ/bit"

@@ -45,7 +45,7 @@ def test_independent_numbers_add_in_quadrature():
     both = {(("memory", "dram", "bandwidth"),): 3.0, (("memory", "dram", "energy"),): 1.0}
     from sim.trust import trust
 
-    found = trust(both, design)
+    found = trust(both, design.source_of)
     assert found.high == pytest.approx(4 * (1 + sqrt((0.75 * 0.3) ** 2)))
 
 

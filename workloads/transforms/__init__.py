@@ -12,6 +12,15 @@ from workloads.transforms.attention_sparsity import block_sparse, window
 from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
 from workloads.transforms.layers import early_exit, skip_layers
 from workloads.transforms.neurons import sparse_neurons
+from workloads.transforms.parallel import (
+    data_parallel,
+    expert_parallel,
+    pipeline_parallel,
+    sequence_parallel,
+    stream_parallel,
+    tensor_parallel,
+    weight_gathered,
+)
 from workloads.transforms.prefix import shared_prefix
 from workloads.transforms.quantize import quantize
 from workloads.transforms.routing import routing
@@ -34,4 +43,11 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "early_exit": early_exit,
     "routing": routing,
     "speculate": speculate,
+    "tensor_parallel": tensor_parallel,
+    "stream_parallel": stream_parallel,
+    "weight_gathered": weight_gathered,
+    "data_parallel": data_parallel,
+    "expert_parallel": expert_parallel,
+    "sequence_parallel": sequence_parallel,
+    "pipeline_parallel": pipeline_parallel,
 }

@@ -1,0 +1,123 @@
+"""A design or system and a model, with what is done to the model's graphs: one phase after the
+other is simulated with the same of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from accel_models.design import Design
+from accel_models.read_design import read_design
+from accel_models.read_system import is_system, list_systems, read_system
+from accel_models.system import System
+from kernels_ref.errors import UserError
+from mappers import map_graph
+from mappers.parallelism import best_parallelism
+from mappers.partition import map_system
+from sim import analytic, on_system
+from sim.run import Run
+from workloads.graph import Graph, Split
+from workloads.phase import Phase
+from workloads.read_model import Model
+from workloads.sharding.sharded import shard, ways
+from workloads.transforms import quantize
+from workloads.transforms.apply import apply as apply_transforms
+from workloads.transforms.parallel import expert_parallel, pipeline_parallel, tensor_parallel
+
+WAYS: dict[str, Callable[[Graph, int], Graph]] = {
+    "tp": tensor_parallel,
+    "pp": pipeline_parallel,
+    "ep": expert_parallel,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is done to a model's graph: formats, ways to split it, transforms, as on the command
+    line. `ways`: of tensor, pipeline and expert parallelism, where they are given."""
+
+    formats: str | None = None
+    kv: str | None = None
+    apply: str | None = None
+    ways: Mapping[str, int | None] = field(default_factory=dict)
+
+    def applied(self, graph: Graph, partly: bool = False) -> Graph:
+        """The graph with them; `partly` leaves transforms out that change nothing in its phase."""
+        if self.formats or self.kv:
+            graph = quantize(graph, self.formats, self.kv)
+        for name, transform in WAYS.items():
+            if (ways := self.ways.get(name)) is not None:
+                graph = transform(graph, ways)
+        return apply_transforms(graph, self.apply, partly) if self.apply else graph
+
+    def said(self) -> str:
+        """In a word; ways are told apart from that."""
+        parts = [self.formats or "model's own"]
+        parts += [f"kv {self.kv}"] if self.kv else []
+        parts += [self.apply] if self.apply else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What stays the same from one simulated phase to the next."""
+
+    machine: Design | System
+    model: Model
+    changes: Changes
+    objective: str
+    cores: str | None
+    splits: tuple[Split, ...] | None = None  # where the best were looked for
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def run(self, phase: Phase | None, partly: bool = False) -> Run:
+        """One graph; `partly` leaves transforms out that change nothing in its phase."""
+        graph = self.changes.applied(self.model.build(phase), partly)
+        return replace(self._mapped(graph), formats=self.changes.said())
+
+    def split_for(self, phase: Phase) -> Job:
+        """On a system, with the splits that are best for this phase, unless some are given."""
+        if isinstance(self.machine, Design):
+            return self
+        graph = self.changes.applied(self.model.build(phase), partly=True)
+        if graph.splits:
+            return self
+        chosen, _ = best_parallelism(graph, self.machine, self.objective, self.memo)
+        return replace(self, splits=chosen.splits)
+
+    def _mapped(self, graph: Graph) -> Run:
+        if isinstance(self.machine, Design):
+            if chips := prod(ways(graph).values()) - 1:
+                raise UserError(_one_chip(self.machine, chips + 1))
+            return analytic.run(
+                map_graph(graph, self.machine, self.objective, self.cores, self.memo)
+            )
+        if self.cores:
+            raise UserError("cores are those of one design; a system has no such choice")
+        if self.splits is not None and not graph.splits:
+            graph = replace(graph, splits=self.splits)
+        if graph.splits:
+            placed = map_system(shard(graph), self.machine, self.objective, self.memo)
+        else:
+            graph, placed = best_parallelism(graph, self.machine, self.objective, self.memo)
+        return on_system.run(graph, placed)
+
+
+def machine_of(design: str | Design | System) -> Design | System:
+    """The chip or chips, of whatever says which."""
+    if not isinstance(design, str):
+        return design
+    return read_system(design) if is_system(design) else read_design(design)
+
+
+def _one_chip(design: Design, chips: int) -> str:
+    """Why a design alone will not do."""
+    systems = [n for n in list_systems() if design.name in _designs(read_system(n))]
+    there = f"systems of it: {', '.join(systems)}" if systems else "write a system of it"
+    return f"{design.name} is one chip, and {chips} are asked for; {there} (docs/systems.md)"
+
+
+def _designs(system: System) -> list[str]:
+    return [system.design(machine).name for machine in system.machines]

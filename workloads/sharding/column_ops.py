@@ -1,0 +1,330 @@
+"""How each kind of op is split over the ranks of an axis (`columns.py`): how it takes its inputs,
+the rank's part of it, and how its output is held then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from workloads.graph import Op
+from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
+from workloads.sharding.roles import NORMS, by_column, is_matrix
+
+if TYPE_CHECKING:
+    from workloads.sharding.columns import Held, Sharder
+
+SUMS_PASS = ("add", "weighted_sum", "mul")  # linear in partial sums, if all they add are such
+
+
+def whole_op(sharder: Sharder, op: Any) -> None:
+    """Every rank does all of it."""
+    inputs = tuple(_whole(sharder, name) for name in op.inputs)
+    sharder.add(replace(op, inputs=inputs))
+    sharder.keep(op.output)
+
+
+def _whole(sharder: Sharder, name: str) -> str:
+    tensor = sharder.graph.tensors[name]
+    if tensor.kind in ("weight", "table"):
+        return sharder.stored(name)
+    return sharder.take(name, "whole").name
+
+
+def gather(sharder: Sharder, op: Gather) -> None:
+    """Rows of a table of which every rank has some, or of the stream."""
+    source, *indices = op.inputs
+    if sharder.graph.tensors[source].kind == "table":
+        _look_up(sharder, op)
+        return
+    here = sharder.state(source)
+    if here.kind == "partial":
+        here = sharder.settle(source)
+    if here.kind == "rows":  # who has which of the rows is not known
+        here = sharder.take(source, "whole")
+    others = tuple(_whole(sharder, name) for name in indices)
+    width = ceil(op.width * here.share)
+    sharder.add(replace(op, inputs=(here.name, *others), width=width))
+    sharder.keep(op.output, here.kind, here.share)
+
+
+def _look_up(sharder: Sharder, op: Gather) -> None:
+    """A rank has columns of the table, or rows, of the largest one; others it has whole."""
+    tensors, part = sharder.graph.tensors, Fraction(1, sharder.ways)
+    source, *indices = op.inputs
+    others = tuple(_whole(sharder, name) for name in indices)
+    tables = [t for t in tensors.values() if t.kind == "table"]
+    largest = max(tables, key=lambda table: table.bytes).name
+    if sharder.stream == "cols":
+        table = sharder.stored(source, -1, part)
+        sharder.add(replace(op, inputs=(table, *others), width=ceil(op.width * part)))
+        sharder.keep(op.output, "cols", part)
+        return
+    split = source == largest
+    table = sharder.stored(source, 0 if split else None, part)
+    sharder.add(replace(op, inputs=(table, *others)))
+    sharder.keep(op.output, "partial" if split else "whole")
+    if split:
+        sharder.settle(op.output)
+
+
+def einsum(sharder: Sharder, op: Einsum) -> None:
+    """A matrix, by its role; a matrix for each head, or a filter for each channel, with them."""
+    if is_matrix(sharder.graph, op):
+        _matrix(sharder, op, *_letters(op))
+        return
+    here = sharder.state(op.inputs[0])
+    if here.kind != "cols" or not by_column(sharder.graph, op):
+        whole_op(sharder, op)
+        return
+    batch = next(r for r in op.ranks if all(r in ranks for ranks in op.operand_ranks()))
+    weights = [sharder.stored(name, 0, here.share) for name in op.inputs[1:]]
+    ranks = {**op.ranks, batch: ceil(op.ranks[batch] * here.share)}
+    window = op.window
+    if window is not None:
+        window = replace(window, channels=ceil(window.channels * here.share))
+    sharder.add(replace(op, inputs=(here.name, *weights), ranks=ranks, window=window))
+    sharder.keep(op.output, "cols", here.share)
+
+
+def _letters(op: Einsum) -> tuple[str, str]:
+    """The ranks of the outputs and of the sum."""
+    a, b, c = op.operand_ranks()
+    return next(r for r in b if r in c), next(r for r in b if r in a)
+
+
+def _matrix(sharder: Sharder, op: Einsum, n: str, k: str) -> None:
+    mode, share = _mode(sharder, op)
+    letters = op.operand_ranks()[1]
+    two = len(sharder.graph.tensors[op.inputs[1]].shape) == 2
+    place = {r: letters.index(r) if two else (0, -1)[r == k] for r in (n, k)}
+    source, dim, ranks = _taken(sharder, op.inputs[0], mode), None, dict(op.ranks)
+    if mode in ("n", "k"):
+        rank = n if mode == "n" else k
+        dim, ranks[rank] = place[rank], ceil(ranks[rank] * share)
+    if source.kind == "rows":
+        m = next(r for r in ranks if r not in (n, k))
+        ranks[m] = ceil(ranks[m] * source.share)
+    weight = sharder.stored(op.inputs[1], dim, share)
+    bias = [sharder.stored(b, 0 if mode == "n" else None, share) for b in op.inputs[2:]]
+    sharder.add(replace(op, inputs=(source.name, weight, *bias), ranks=ranks))
+    _made(sharder, op, mode, (share, source))
+
+
+def experts(sharder: Sharder, op: Experts) -> None:
+    """The matrices of all experts, split alike."""
+    mode, share = _mode(sharder, op)
+    source, change = _taken(sharder, op.inputs[0], mode), {}
+    if mode in ("n", "k"):
+        change = {mode: ceil(getattr(op, mode) * share)}
+    dim = {"n": 1, "k": 2}.get(mode)
+    weight = sharder.stored(op.inputs[1], dim, share)
+    bias = [sharder.stored(b, 1 if mode == "n" else None, share) for b in op.inputs[2:]]
+    sharder.add(replace(op, inputs=(source.name, weight, *bias), **change))
+    _made(sharder, op, mode, (share, source))
+
+
+def _mode(sharder: Sharder, op: Op) -> tuple[str, Fraction]:
+    """Which side is split, and the rank's share of it."""
+    role, part = sharder.roles[op.name], Fraction(1, sharder.ways)
+    if sharder.stream == "cols":
+        if role.kind == "row":
+            return "n", part
+        apart = sharder.state(op.inputs[0]).kind in ("cols", "partial")
+        return ("k", part) if apart else ("whole", part)
+    if role.kind == "column":
+        return "n", role.share
+    source = sharder.state(op.inputs[0])
+    if role.kind == "row" and source.kind == "cols":
+        return "k", source.share
+    return "whole", part
+
+
+def _taken(sharder: Sharder, name: str, mode: str) -> Held:
+    if mode == "k":
+        return sharder.take(name, "cols")
+    if mode == "n":
+        return sharder.take(name, "whole")
+    rows = sharder.stream == "rows" and sharder.state(name).kind == "rows"
+    return sharder.take(name, "rows" if rows else "whole")
+
+
+def _made(sharder: Sharder, op: Op, mode: str, held: tuple[Fraction, Held]) -> None:
+    share, source = held
+    if mode == "n":
+        sharder.keep(op.output, "cols", share)
+    elif mode == "k":
+        sharder.keep(op.output, "partial")
+        role = sharder.roles[op.name]
+        if role.kind == "column" and role.share > Fraction(1, sharder.ways):
+            sharder.take(op.output, "whole")  # fewer heads of keys than ranks
+    else:
+        sharder.keep(op.output, source.kind, source.share)
+
+
+def attention(sharder: Sharder, op: Attention) -> None:
+    """The heads of a rank, or the sequences; all of it where the queries are whole."""
+    q, k, v = op.operands
+    queries = sharder.take(q, "cols", "whole")
+    if queries.kind == "whole":
+        whole_op(sharder, op)
+        return
+    if sharder.split.option("attention") == "batch":
+        _of_sequences(sharder, op)
+        return
+    keys = max(1, op.kv_heads // sharder.ways)
+    share = Fraction(keys, op.kv_heads)
+    names = [queries.name]
+    for name in (k, v):
+        here = _cache(sharder, name, share) or sharder.take(name, "cols", "whole")
+        names.append(here.name)
+    names += [_for_heads(sharder, name, op) for name in op.inputs[3:]]
+    heads = op.q_heads // sharder.ways
+    sharder.add(replace(op, inputs=tuple(names), q_heads=heads, kv_heads=keys))
+    sharder.keep(op.output, "cols", Fraction(1, sharder.ways))
+
+
+def _cache(sharder: Sharder, name: str, share: Fraction) -> Held | None:
+    """A cache that is only read here; of one that is written the writes say how it is held."""
+    if sharder.graph.tensors[name].kind != "kv" or name in sharder.held:
+        return sharder.held.get(name)
+    return sharder.keep(name, "cols" if share < 1 else "whole", share)
+
+
+def _of_sequences(sharder: Sharder, op: Attention) -> None:
+    """All heads of the sequences of a rank (Pope et al., arXiv 2211.05102, sec. 3.3)."""
+    names = []
+    for name in op.operands:
+        cached = sharder.graph.tensors[name].kind == "kv"
+        part = Fraction(1, sharder.ways)
+        here = _cache(sharder, name, part) if cached else sharder.dealt(name)
+        assert here is not None
+        names.append(here.name)
+    names += [_whole(sharder, name) for name in op.inputs[3:]]
+    lengths = dealt_lengths(op.lengths, sharder.ways)
+    batch = sum(count for count, _ in lengths) or ceil(op.batch / sharder.ways)
+    keys = lengths[-1][1] if lengths else op.kv_len
+    local = replace(op, inputs=tuple(names), batch=batch, kv_len=keys)
+    sharder.add(replace(local, lengths=lengths if len(lengths) > 1 else ()))
+    sharder.keep(op.output, "rows", Fraction(batch, op.batch))
+    sharder.held[op.output] = sharder.dealt(op.output)
+
+
+def dealt_lengths(lengths: tuple[tuple[int, int], ...], ways: int) -> tuple[tuple[int, int], ...]:
+    """(sequences, keys) of the first of so many ranks, to which sequences are dealt one by one, the
+    longest first."""
+    ordered = [keys for count, keys in sorted(lengths, key=lambda x: -x[1]) for _ in range(count)]
+    own = ordered[::ways]
+    return tuple((own.count(keys), keys) for keys in sorted(set(own)))
+
+
+def _for_heads(sharder: Sharder, name: str, op: Attention) -> str:
+    """Sinks or biases of the rank's heads; what an op makes is read whole."""
+    tensor = sharder.graph.tensors[name]
+    if tensor.kind == "weight" and op.q_heads in tensor.shape:
+        return sharder.stored(name, tensor.shape.index(op.q_heads), Fraction(1, sharder.ways))
+    return _whole(sharder, name)
+
+
+def vector(sharder: Sharder, op: Vector) -> None:
+    """The rank's columns or rows; sums go through what is linear in them."""
+    tensors = sharder.graph.tensors
+    made = [name for name in op.inputs if tensors[name].kind not in ("weight", "table")]
+    kinds = [sharder.state(name).kind for name in made]
+    if "partial" in kinds and not _passes(op, kinds):
+        others = {kind for kind in kinds if kind != "partial"} or {sharder.stream}
+        wanted = next(k for k in ("cols", "rows", "whole") if k in others)
+        for name in made:
+            sharder.take(name, wanted, "whole", "cols", "rows")
+        kinds = [sharder.state(name).kind for name in made]
+    apart = {kind for kind in kinds if kind not in ("whole", "partial")}
+    if len(apart) > 1 or (not _by_columns(op, tensors[op.output].shape[-1]) and "cols" in apart):
+        whole_op(sharder, op)
+        return
+    _vector(sharder, op, [sharder.state(name) for name in made])
+
+
+def _passes(op: Vector, kinds: Sequence[str]) -> bool:
+    if op.function == "weighted_sum":
+        return kinds[0] == "partial"
+    linear = op.function == "mul" and len(kinds) == 1
+    return linear or (op.function == "add" and set(kinds) == {"partial"})
+
+
+def _by_columns(op: Vector, columns: int) -> bool:
+    """Can a rank that has some of the columns do its part?"""
+    if not op.reduction or op.function in NORMS or op.function == "quantize":
+        return True
+    return op.width < columns  # reduced within a head
+
+
+def _vector(sharder: Sharder, op: Vector, made: list[Held]) -> None:
+    """The op on the columns or rows that its inputs come in; sums of rows that norms need."""
+    apart = next((held for held in made if held.kind in ("cols", "rows")), made[0])
+    names = dict(zip(_made_inputs(sharder, op), (held.name for held in made), strict=True))
+    source, rows, width = sharder.graph.tensors[op.inputs[0]], op.rows, op.width
+    by_head = op.rows > source.shape[0] and op.width < source.shape[-1]
+    narrower = apart.kind == "cols" and not by_head
+    if narrower:
+        width = ceil(width * apart.share)
+    elif apart.kind in ("cols", "rows"):
+        rows = ceil(rows * apart.share)
+    inputs = [
+        names[name] if name in names else _along(sharder, name, apart, narrower)
+        for name in op.inputs
+    ]
+    if narrower and op.function in NORMS:
+        inputs.append(sharder.sums(apart.name, NORMS[op.function]))
+    sharder.add(replace(op, inputs=tuple(inputs), rows=rows, width=width))
+    kind = "partial" if any(held.kind == "partial" for held in made) else apart.kind
+    sharder.keep(op.output, kind, apart.share)
+
+
+def _along(sharder: Sharder, name: str, apart: Held, narrower: bool) -> str:
+    """A parameter for each column, of the rank's columns."""
+    wide = sharder.graph.tensors[name].shape[-1] > 1
+    return sharder.stored(name, -1 if narrower and wide else None, apart.share)
+
+
+def _made_inputs(sharder: Sharder, op: Vector) -> list[str]:
+    tensors = sharder.graph.tensors
+    return [name for name in op.inputs if tensors[name].kind not in ("weight", "table")]
+
+
+def move(sharder: Sharder, op: Move) -> None:
+    """The rank's part of what is copied; into a cache the rows of its heads or sequences."""
+    held = [sharder.settle(name) for name in op.inputs]
+    if any(here.kind == "rows" for here in held):
+        held = [sharder.take(name, "whole", "cols") for name in op.inputs]
+    apart = next((here for here in held if here.kind == "cols"), held[0])
+    by_sequence = sharder.split.option("attention") == "batch"
+    if by_sequence and sharder.graph.tensors[op.output].kind == "kv":
+        held = [sharder.dealt(name) for name in op.inputs]
+        apart = replace(apart, kind="cols", share=Fraction(1, sharder.ways))
+    sharder.add(replace(op, inputs=tuple(here.name for here in held)))
+    sharder.keep(op.output, apart.kind, apart.share)
+
+
+def collective(sharder: Sharder, op: Collective) -> None:
+    """An exchange along another axis: of what the rank has."""
+    here = sharder.settle(op.inputs[0])
+    sharder.keep(op.output, here.kind, here.share)
+    before = sharder.graph.tensors[op.inputs[0]], sharder.tensors[here.name]
+    size, elements = (
+        max(1, ceil(whole * before[1].elements / before[0].elements))
+        for whole in (op.bytes, op.elements)
+    )
+    sharder.add(replace(op, inputs=(here.name,), bytes=size, elements=elements))
+
+
+RULES: dict[str, Callable[[Sharder, Any], None]] = {
+    "gather": gather,
+    "einsum": einsum,
+    "experts": experts,
+    "attention": attention,
+    "vector": vector,
+    "move": move,
+    "collective": collective,
+}

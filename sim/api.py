@@ -60,8 +60,8 @@ def simulate(
     design, model: a shipped name or a path (or what `read_design`, `read_system`, `read_model`
     return); of models also the other sources (docs/workload-sources.md). phase: TAKES has those
     that there are and the sizes each takes, in tokens of a sequence (docs/workloads.md); decode is
-    the default, of an encoder encode. A graph that runs as it is takes none. formats, kv, apply: as on
-    the command line (docs/formats.md). tp, pp, ep: chips for tensor, pipeline and expert
+    the default, of an encoder encode. A graph that runs as it is takes none. formats, kv, apply: as
+    on the command line (docs/formats.md). tp, pp, ep: chips for tensor, pipeline and expert
     parallelism; without any a system runs the model as is best for it (docs/systems.md).
     objective: latency, energy or edp. cores: only this kind of cores.
     Raises UserError for anything that is not right.

@@ -11,6 +11,7 @@ from workloads import build, decode, prefill, read_config
 from workloads.graph import check
 from workloads.ops import Attention, Experts
 from workloads.phase import encode, ragged
+from workloads.sharding.sharded import shard
 from workloads.transforms import TRANSFORMS
 from workloads.transforms.apply import apply
 from workloads.transforms.edit import PhaseError
@@ -41,7 +42,9 @@ EXAMPLES = [
     "quantize(w4a16)", "window(1024,sinks=4)", "block_sparse(0.25)", "evict(512)",
     "compress_kv(4)", "prefix_kv(0.8,0.2)", "share_kv(2)", "shared_prefix(100)",
     "prune_tokens(0.5,after=2)", "skip_layers(0.5)", "early_exit(16,0.5)",
-    "routing(skew=1.0)", "speculate(4,0.8)", "sparse_neurons(0.1)",
+    "routing(skew=1.0)", "speculate(4,0.8)", "sparse_neurons(0.1)", "tensor_parallel(2)",
+    "stream_parallel(2)", "weight_gathered(2)", "data_parallel(2)", "expert_parallel(2)",
+    "sequence_parallel(2)", "pipeline_parallel(2)",
 ]  # fmt: skip
 
 
@@ -65,12 +68,14 @@ def test_a_transform_makes_a_sound_graph_or_says_why_not(name, text, phase):
     refusal = None
     try:
         after = check(apply(graph, text))
+        shards = shard(after).stages
     except UserError as problem:
         refusal = str(problem)
     if refusal is not None:
         assert any(reason in refusal for reason in REFUSALS), refusal
         assert name != "llama-3-8b" or any(reason in refusal for reason in REFUSALS[:5])
         return
+    assert sum(macs(part) for part in shards) <= macs(after)
     if "draft" not in text and not text.startswith("share_kv"):
         assert after.params == graph.params
     grows = ("speculate", "block_sparse")  # a draft's cache, what the estimate keeps

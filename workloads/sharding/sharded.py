@@ -3,7 +3,8 @@
 Transforms say how a graph is split (`Graph.splits`) and leave it whole, so that the order in which
 they and others are applied does not matter. `shard` applies the splits in one order:
 
-    sequences of the batch, tokens of a sequence, matrices and heads, the stream, layers
+    sequences of the batch, tokens of a sequence, matrices and heads, the stream,
+    what is gathered, layers
 
 Every axis turns a graph into that of a rank along it, with the collectives in between; `ranks` of a
 stage are the product of the axes. All ranks do what the one with the most work does: sizes that do
@@ -30,10 +31,10 @@ STAGE = "stage"
 AXES: dict[str, Callable[[Graph, Split], Graph]] = {
     "data": split_batch,
     "expert": split_experts,
-    "weights": gather_weights,
     "sequence": split_sequence,
     "tensor": split_matrices,
     "stream": split_matrices,
+    "weights": gather_weights,
 }
 
 

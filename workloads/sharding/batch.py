@@ -18,7 +18,7 @@ from workloads.builders.experts import active_experts
 from workloads.graph import Graph, Op, Split, Tensor, check
 from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
 from workloads.ops.experts import balanced
-from workloads.sharding.column_ops import dealt_lengths
+from workloads.sharding.column_attention import dealt_lengths
 
 
 def split_batch(graph: Graph, split: Split) -> Graph:

@@ -10,27 +10,14 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from workloads.graph import Op
-from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
+from workloads.ops import Collective, Einsum, Experts, Gather, Move, Vector
+from workloads.sharding.column_attention import attention, whole_input, whole_op
 from workloads.sharding.roles import NORMS, by_column, is_matrix
 
 if TYPE_CHECKING:
     from workloads.sharding.columns import Held, Sharder
 
 SUMS_PASS = ("add", "weighted_sum", "mul")  # linear in partial sums, if all they add are such
-
-
-def whole_op(sharder: Sharder, op: Any) -> None:
-    """Every rank does all of it."""
-    inputs = tuple(_whole(sharder, name) for name in op.inputs)
-    sharder.add(replace(op, inputs=inputs))
-    sharder.keep(op.output)
-
-
-def _whole(sharder: Sharder, name: str) -> str:
-    tensor = sharder.graph.tensors[name]
-    if tensor.kind in ("weight", "table"):
-        return sharder.stored(name)
-    return sharder.take(name, "whole").name
 
 
 def gather(sharder: Sharder, op: Gather) -> None:
@@ -44,7 +31,7 @@ def gather(sharder: Sharder, op: Gather) -> None:
         here = sharder.settle(source)
     if here.kind == "rows":  # who has which of the rows is not known
         here = sharder.take(source, "whole")
-    others = tuple(_whole(sharder, name) for name in indices)
+    others = tuple(whole_input(sharder, name) for name in indices)
     width = ceil(op.width * here.share)
     sharder.add(replace(op, inputs=(here.name, *others), width=width))
     sharder.keep(op.output, here.kind, here.share)
@@ -54,7 +41,7 @@ def _look_up(sharder: Sharder, op: Gather) -> None:
     """A rank has columns of the table, or rows, of the largest one; others it has whole."""
     tensors, part = sharder.graph.tensors, Fraction(1, sharder.ways)
     source, *indices = op.inputs
-    others = tuple(_whole(sharder, name) for name in indices)
+    others = tuple(whole_input(sharder, name) for name in indices)
     tables = [t for t in tensors.values() if t.kind == "table"]
     largest = max(tables, key=lambda table: table.bytes).name
     if sharder.stream == "cols":
@@ -162,70 +149,6 @@ def _made(sharder: Sharder, op: Op, mode: str, held: tuple[Fraction, Held]) -> N
             sharder.take(op.output, "whole")  # fewer heads of keys than ranks
     else:
         sharder.keep(op.output, source.kind, source.share)
-
-
-def attention(sharder: Sharder, op: Attention) -> None:
-    """The heads of a rank, or the sequences; all of it where the queries are whole."""
-    q, k, v = op.operands
-    queries = sharder.take(q, "cols", "whole")
-    if queries.kind == "whole":
-        whole_op(sharder, op)
-        return
-    if sharder.split.option("attention") == "batch":
-        _of_sequences(sharder, op)
-        return
-    keys = max(1, op.kv_heads // sharder.ways)
-    share = Fraction(keys, op.kv_heads)
-    names = [queries.name]
-    for name in (k, v):
-        here = _cache(sharder, name, share) or sharder.take(name, "cols", "whole")
-        names.append(here.name)
-    names += [_for_heads(sharder, name, op) for name in op.inputs[3:]]
-    heads = op.q_heads // sharder.ways
-    sharder.add(replace(op, inputs=tuple(names), q_heads=heads, kv_heads=keys))
-    sharder.keep(op.output, "cols", Fraction(1, sharder.ways))
-
-
-def _cache(sharder: Sharder, name: str, share: Fraction) -> Held | None:
-    """A cache that is only read here; of one that is written the writes say how it is held."""
-    if sharder.graph.tensors[name].kind != "kv" or name in sharder.held:
-        return sharder.held.get(name)
-    return sharder.keep(name, "cols" if share < 1 else "whole", share)
-
-
-def _of_sequences(sharder: Sharder, op: Attention) -> None:
-    """All heads of the sequences of a rank (Pope et al., arXiv 2211.05102, sec. 3.3)."""
-    names = []
-    for name in op.operands:
-        cached = sharder.graph.tensors[name].kind == "kv"
-        part = Fraction(1, sharder.ways)
-        here = _cache(sharder, name, part) if cached else sharder.dealt(name)
-        assert here is not None
-        names.append(here.name)
-    names += [_whole(sharder, name) for name in op.inputs[3:]]
-    lengths = dealt_lengths(op.lengths, sharder.ways)
-    batch = sum(count for count, _ in lengths) or ceil(op.batch / sharder.ways)
-    keys = lengths[-1][1] if lengths else op.kv_len
-    local = replace(op, inputs=tuple(names), batch=batch, kv_len=keys)
-    sharder.add(replace(local, lengths=lengths if len(lengths) > 1 else ()))
-    sharder.keep(op.output, "rows", Fraction(batch, op.batch))
-    sharder.held[op.output] = sharder.dealt(op.output)
-
-
-def dealt_lengths(lengths: tuple[tuple[int, int], ...], ways: int) -> tuple[tuple[int, int], ...]:
-    """(sequences, keys) of the first of so many ranks, to which sequences are dealt one by one, the
-    longest first."""
-    ordered = [keys for count, keys in sorted(lengths, key=lambda x: -x[1]) for _ in range(count)]
-    own = ordered[::ways]
-    return tuple((own.count(keys), keys) for keys in sorted(set(own)))
-
-
-def _for_heads(sharder: Sharder, name: str, op: Attention) -> str:
-    """Sinks or biases of the rank's heads; what an op makes is read whole."""
-    tensor = sharder.graph.tensors[name]
-    if tensor.kind == "weight" and op.q_heads in tensor.shape:
-        return sharder.stored(name, tensor.shape.index(op.q_heads), Fraction(1, sharder.ways))
-    return _whole(sharder, name)
 
 
 def vector(sharder: Sharder, op: Vector) -> None:

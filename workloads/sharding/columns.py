@@ -28,7 +28,8 @@ from math import ceil
 from kernels_ref.formats import FORMATS
 from workloads.graph import Graph, Node, Op, Split, Tensor, check
 from workloads.ops import Collective
-from workloads.sharding.column_ops import RULES, whole_op
+from workloads.sharding.column_attention import whole_op
+from workloads.sharding.column_ops import RULES
 from workloads.sharding.roles import Role, roles
 
 WHOLE_SHARE = Fraction(1)

@@ -1,7 +1,7 @@
 """Which ops of a graph may run as one kernel, and in what form.
 
-A group is a set of ops of equal count that some path of tensors, or a shared input, connects, and
-that no path leaves and enters again. Its forms:
+A group is a set of ops of the same layers that some path of tensors, or a shared input, connects,
+and that no path leaves and enters again. Its forms:
 
     alone     one op
     rows      elementwise and row-wise functions over the same rows, and copies of their results
@@ -104,8 +104,9 @@ def _epilogues(wiring: Wiring, anchors: int) -> set[int]:
 
 
 def _grown(wiring: Wiring, start: int, next_to: Callable[[int], int]) -> set[int]:
-    """All sets of at most MOST_OPS ops of equal count grown from these by functions and copies."""
-    count = wiring.counts[next(positions(start))]
+    """All sets of at most MOST_OPS ops of the same layers grown from these by functions and
+    copies."""
+    layers = wiring.layers[next(positions(start))]
     sets, todo = {start}, [start]
     while todo:
         mask = todo.pop()
@@ -114,7 +115,7 @@ def _grown(wiring: Wiring, start: int, next_to: Callable[[int], int]) -> set[int
             edge |= next_to(i)
         for j in positions(edge & ~mask):
             larger = mask | 1 << j
-            fits = wiring.ops[j].kind in ("vector", "move") and wiring.counts[j] == count
+            fits = wiring.ops[j].kind in ("vector", "move") and wiring.layers[j] == layers
             if fits and larger not in sets and larger.bit_count() <= MOST_OPS:
                 sets.add(larger)
                 todo.append(larger)
@@ -130,7 +131,7 @@ def group_of(wiring: Wiring, mask: int) -> Group | None:
         op = wiring.ops[at[0]]
         return _built(wiring, mask, "matmul" if op.kind == "einsum" else "alone")
     ops = [wiring.ops[i] for i in at]
-    if len({wiring.counts[i] for i in at}) > 1 or not all(op.kind in FUSIBLE for op in ops):
+    if len({wiring.layers[i] for i in at}) > 1 or not all(op.kind in FUSIBLE for op in ops):
         return None
     above = below = 0
     for i in at:

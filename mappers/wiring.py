@@ -15,6 +15,7 @@ class Wiring:
         self.graph = graph
         self.ops: tuple[Op, ...] = tuple(node.op for node in graph)
         self.counts = tuple(node.count for node in graph)
+        self.layers = tuple((node.count, node.layer) for node in graph)  # equal: of the same ones
         self.sizes = {name: tensor.bytes for name, tensor in graph.tensors.items()}
         self.maker = {op.output: i for i, op in enumerate(self.ops)}
         self.readers: dict[str, list[int]] = {}
@@ -56,7 +57,7 @@ class Wiring:
         sizes = op.roles()  # type: ignore[attr-defined]
         shape = (sizes["b"], sizes["m"], sizes["k"])
         window = getattr(op, "window", None)
-        return op.inputs[0], shape, window, weight.format, weight.kind, self.counts[i]
+        return op.inputs[0], shape, window, weight.format, weight.kind, self.layers[i]
 
 
 def positions(mask: int) -> Iterator[int]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from workloads.graph import Graph
 from workloads.transforms.attention_sparsity import block_sparse, window
 from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
+from workloads.transforms.depths import mixture_of_depths, recursion
 from workloads.transforms.layers import early_exit, skip_layers
 from workloads.transforms.neurons import sparse_neurons
 from workloads.transforms.parallel import (
@@ -21,7 +22,7 @@ from workloads.transforms.parallel import (
     tensor_parallel,
     weight_gathered,
 )
-from workloads.transforms.prefix import shared_prefix
+from workloads.transforms.prefix import prefix_tree, shared_prefix
 from workloads.transforms.quantize import quantize
 from workloads.transforms.routing import routing
 from workloads.transforms.speculate import speculate
@@ -37,10 +38,13 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "prefix_kv": prefix_kv,
     "share_kv": share_kv,
     "shared_prefix": shared_prefix,
+    "prefix_tree": prefix_tree,
     "prune_tokens": prune_tokens,
     "sparse_neurons": sparse_neurons,
     "skip_layers": skip_layers,
     "early_exit": early_exit,
+    "mixture_of_depths": mixture_of_depths,
+    "recursion": recursion,
     "routing": routing,
     "speculate": speculate,
     "tensor_parallel": tensor_parallel,

@@ -11,6 +11,7 @@ from typing import Any
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Attention
+from workloads.transforms.split import is_range
 
 
 class PhaseError(UserError):
@@ -34,7 +35,7 @@ def blocks(graph: Graph) -> list[Block]:
     before: tuple[float, str] = (1, "")
     for node in graph:
         here = node.count, node.layer
-        if node.count > 1:
+        if node.count > 1 or is_range(node.layer):
             if here == before:
                 found[-1].append(node)
             else:
@@ -122,6 +123,12 @@ def cache_makers(graph: Graph, writes: Iterable[Node], most_readers: float = inf
                 break
             source = makers.get(source.inputs[0])
     return found
+
+
+def of_parameters(graph: Graph, op: Op) -> bool:
+    """Does the op read nothing but matrices, so that its work does not depend on the tokens? (What
+    says which of their columns are read may be an activation.)"""
+    return graph.tensors[op.inputs[0]].kind == "weight"
 
 
 def share(value: float, name: str, least: float = 0.0, most: float = 1.0) -> float:

@@ -12,41 +12,74 @@ Weights and activations of 16 bits or more: every tensor takes the named format.
   recurrent layers stay as they are.
 Integers without scales (token numbers, masks) stay what they are.
 The 16-bit format is fp16 for a graph that has fp16 tensors, bf16 for any other (also fp32).
-MACs never change. Not modeled: rotations and smoothing factors (folded into weights), outlier
-columns, static scales (which would need no maximum). Where q, k and v are merged in one tensor, the
-whole of it is converted for each cache.
+MACs never change. What a projection writes stays at 16 bits, and its sums are as wide as the PE
+accumulates (`accumulate` of its pair): neither is a choice of the graph's. Of formats with scales
+at two levels (`dgq4`, arXiv 2310.04836, and `nvfp4`) only the inner one costs work: for DGQ that is
+the expansion of each 4-bit weight to INT8 by its group's integer scale and zero, before an INT8
+multiplication; the multiplication of the sums by the channel's FP16 scale is left out.
+Not modeled: rotations and smoothing factors (folded into weights), static scales (which would need
+no maximum); outlier columns are a transform of their own. Where q, k and v are merged in one
+tensor, the whole of it is converted for each cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from fnmatch import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from kernels_ref.errors import UserError
 from kernels_ref.format_names import parse_formats
 from kernels_ref.formats import Format, FormatError, get_format
 from workloads.graph import Graph, Node, Op, Tensor, check
 from workloads.ops import Vector
+from workloads.transforms.split import layer_ranges, matches
 
 KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out", "gate", "router")
 
 
+@dataclass(frozen=True)
+class _Where:
+    """Of which ops: those of such a name, among these of some layers (None: of all of them)."""
+
+    only: str = "*"
+    inside: frozenset[str] | None = None
+
+    @property
+    def everywhere(self) -> bool:
+        return self.only == "*" and self.inside is None
+
+    def has(self, name: str) -> bool:
+        return matches(name.removesuffix(".weight"), self.only) and self.in_layers(name)
+
+    def in_layers(self, name: str) -> bool:
+        return self.inside is None or name in self.inside
+
+
 def quantize(
-    graph: Graph, formats: str | None = None, kv: str | None = None, only: str = "*"
+    graph: Graph,
+    formats: str | None = None,
+    kv: str | None = None,
+    only: str = "*",
+    layers: str = "",
 ) -> Graph:
     """The graph with `formats` (of weights and activations) and `kv` (of the caches) applied.
-    `only`: of layers' matrices those whose op has such a name; others may follow.
+    `only`: of layers' matrices those whose op has such a name. `layers`: only these, as `2-29`,
+    `0-1+30-31`, or `KIND.2-9` where there are several kinds. Others may follow.
 
     Source: GPTQ, arXiv 2210.17323; AWQ, arXiv 2306.00978; SmoothQuant, arXiv 2211.10438; KIVI,
-    arXiv 2402.02750, for caches: what they store, whatever the way to it.
+    arXiv 2402.02750, for caches: what they store, whatever the way to it; DGQ, arXiv 2310.04836,
+    as `dgq4`.
     Accuracy: an input.
     None leaves the formats as they are. Raises FormatError for an unknown format and UserError for
-    a graph that is quantized already.
+    what is quantized already.
     """
+    where = _Where(only)
+    if layers:
+        graph, names = layer_ranges(graph, layers)
+        where = _Where(only, frozenset(names))
     if formats is not None:
-        graph = _weights_and_activations(graph, *parse_formats(formats, _half(graph)), only)
-    return graph if kv is None else _caches(graph, get_format(kv))
+        graph = _weights_and_activations(graph, *parse_formats(formats, _half(graph)), where)
+    return graph if kv is None else _caches(graph, get_format(kv), where)
 
 
 def _half(graph: Graph) -> str:
@@ -54,12 +87,16 @@ def _half(graph: Graph) -> str:
     return "fp16" if any(t.format.name == "fp16" for t in graph.tensors.values()) else "bf16"
 
 
-def _weights_and_activations(graph: Graph, weight: Format, activation: Format, only: str) -> Graph:
-    projections = _chosen(graph, only)
+def _weights_and_activations(
+    graph: Graph, weight: Format, activation: Format, where: _Where
+) -> Graph:
+    projections = _chosen(graph, where)
     for number_format in (weight, activation):
         if number_format.kind == "int" and number_format.bits >= 16:
             raise FormatError(f"{number_format.name} is an accumulator's format, not a model's")
     wide = weight.bits >= 16 and activation.bits >= 16
+    if wide and where.inside is not None:
+        raise UserError(f"{weight.name} is for the whole graph; name layers of fewer bits instead")
     base = weight if wide else get_format(_half(graph))
     tensors = {
         name: replace(t, format=base) if t.format.kind == "float" and t.format.bits >= 16 else t
@@ -67,31 +104,53 @@ def _weights_and_activations(graph: Graph, weight: Format, activation: Format, o
     }
     if weight.bits < 16:
         stored = [op.inputs[1] for op in projections.values()]
-        idle = (name for name in graph.copies if _is_matrix(tensors[name]))
-        stored += [name for name in idle if fnmatch(name.removesuffix(".weight"), only)]
-        for name in stored:
+        for name in (*stored, *_idle(graph, where)):
             tensors[name] = replace(tensors[name], format=weight)
     graph = replace(graph, tensors=tensors)
     if activation.bits >= 16:
         return graph
     sources = {name: op.inputs[0] for name, op in projections.items()}
-    made = {source: _converted(tensors[source], activation) for source in sources.values()}
+    names = _converted_names(graph, sources.values(), activation)
+    made = {s: replace(tensors[s], name=n, format=activation) for s, n in names.items()}
     return _insert(graph, sources, made)
 
 
-def _chosen(graph: Graph, only: str) -> dict[str, Op]:
+def _idle(graph: Graph, where: _Where) -> list[str]:
+    """Matrices of layers that are stored and that this phase does not use."""
+    used = {t for node in graph for t in node.op.inputs}
+    idle = [n for n in graph.copies if n not in used and _is_matrix(graph.tensors[n])]
+    return [name for name in idle if where.has(name)]
+
+
+def _converted_names(
+    graph: Graph, sources: Iterable[str], number_format: Format
+) -> dict[str, str]:
+    """Of each source the name that it has in this format: there may be others beside."""
+    names = {}
+    for source in sources:
+        name = f"{source}.quantize"
+        other = graph.tensors.get(name)
+        taken = other is not None and other.format != number_format
+        names[source] = f"{name}.{number_format.name}" if taken else name
+    return names
+
+
+def _chosen(graph: Graph, where: _Where) -> dict[str, Op]:
     """The projections of matching names. Raises UserError if there are none, or if what they read
     is quantized already (anything, where all are meant)."""
     found = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
-    chosen = {name: op for name, op in found.items() if fnmatch(name, only)}
-    if only != "*" and not chosen:
+    chosen = {name: op for name, op in found.items() if where.has(name)}
+    if not (chosen or where.everywhere):
         raise UserError(
-            f"{graph.name} has no matrix of a layer named '{only}'; there are {', '.join(found)}"
+            f"{graph.name} has no matrix of a layer named '{where.only}'; "
+            f"there are {', '.join(found)}"
         )
     read = {t for op in chosen.values() for t in op.inputs[:2]}
-    looked_at = graph.tensors if only == "*" else read
+    looked_at = graph.tensors if where.everywhere else read
     if any(_is_quantized(graph.tensors[name].format) for name in looked_at):
-        raise UserError(f"{graph.name} is quantized already; give all formats in one transform")
+        raise UserError(
+            f"{graph.name} is quantized already; give all formats of a matrix in one transform"
+        )
     return chosen
 
 
@@ -113,10 +172,11 @@ def _is_matrix(tensor: Tensor) -> bool:
     return tensor.kind == "weight" and len(tensor.shape) >= 2 and op not in KEPT_AT_16_BITS
 
 
-def _caches(graph: Graph, number_format: Format) -> Graph:
+def _caches(graph: Graph, number_format: Format, where: _Where) -> Graph:
     """The caches in another format; below 16 bits the appended rows are converted first."""
-    read = {t for node in graph if node.op.kind == "attention" for t in node.op.inputs}
-    written = {n.op.output for n in graph if n.op.kind == "move"}
+    inside = [node for node in graph if where.in_layers(node.op.name)]
+    read = {t for node in inside if node.op.kind == "attention" for t in node.op.inputs}
+    written = {n.op.output for n in inside if n.op.kind == "move"}
     caches = {n: t for n, t in graph.tensors.items() if t.kind == "kv" and n in read | written}
     if not caches:
         raise UserError(f"{graph.name} has no key-value cache in its phase {graph.phase}")
@@ -140,26 +200,28 @@ def _caches(graph: Graph, number_format: Format) -> Graph:
     return _insert(graph, {op.name: op.inputs[0] for op in appends}, made)
 
 
-def _converted(source: Tensor, number_format: Format) -> Tensor:
-    return replace(source, name=f"{source.name}.quantize", format=number_format)
-
-
 def _insert(graph: Graph, readers: Mapping[str, str], made: Mapping[str, Tensor]) -> Graph:
-    """Put an op that makes `made[source]` before the first of `readers` (op name -> source)."""
+    """Put an op that makes `made[source]` before the first of `readers` (op name -> source); one
+    that is there already for others goes there too."""
     nodes: list[Node] = []
-    tensors = dict(graph.tensors)
+    tensors = {**graph.tensors, **{t.name: t for t in made.values()}}
+    names = {tensor.name for tensor in made.values()}
+    done: set[str] = set()
     for node in graph:
-        source = readers.get(node.op.name)
-        if source is None:
-            nodes.append(node)
-            continue
-        tensor = made[source]
-        if tensor.name not in tensors:
-            tensors[tensor.name] = tensor
-            width = tensor.shape[-1]
-            rows = tensor.elements // width
-            op = Vector(tensor.name, (source,), tensor.name, "quantize", rows, width)
+        here = set(node.op.inputs) & names
+        if source := readers.get(node.op.name):
+            here.add(made[source].name)
+        for name in sorted(here - done):
+            origin = next(s for s, tensor in made.items() if tensor.name == name)
+            width = tensors[name].shape[-1]
+            rows = tensors[name].elements // width
+            op = Vector(name, (origin,), name, "quantize", rows, width)
             nodes.append(replace(node, op=op))
-        inputs = tuple(tensor.name if name == source else name for name in node.op.inputs)
-        nodes.append(replace(node, op=replace(node.op, inputs=inputs)))  # type: ignore[type-var]
+        done |= here
+        if node.op.name in names:
+            continue
+        if source:
+            inputs = tuple(made[source].name if t == source else t for t in node.op.inputs)
+            node = replace(node, op=replace(node.op, inputs=inputs))  # type: ignore[type-var]
+        nodes.append(node)
     return check(replace(graph, nodes=tuple(nodes), tensors=tensors))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 from kernels_ref.errors import UserError
 from workloads.builders.experts import active_experts
 from workloads.graph import Graph, Node, Op, Tensor
 from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
 from workloads.ops.experts import balanced
-from workloads.transforms.edit import PhaseError, renewed
+from workloads.transforms.edit import PhaseError, of_parameters, renewed
 
 
 def with_tokens(graph: Graph, tokens: int) -> Graph:
@@ -42,14 +43,15 @@ def with_tokens(graph: Graph, tokens: int) -> Graph:
 
 
 def _tables(graph: Graph, op: Op) -> tuple[str, ...]:
-    """Outputs that do not grow with the tokens: biases of scores, states."""
+    """Outputs that do not grow with the tokens: biases of scores, states, copies of cached rows,
+    what is made of parameters."""
     if isinstance(op, Gather):
         readers = graph.consumers().get(op.output, [])
         if any(isinstance(r, Attention) and op.output in r.inputs[3:] for r in readers):
             return (op.output,)
-    if isinstance(op, Move) and graph.tensors[op.inputs[0]].kind == "kv":
+    if isinstance(op, (Move, Gather)) and graph.tensors[op.inputs[0]].kind == "kv":
         return (op.output,)
-    return ()
+    return (op.output,) if of_parameters(graph, op) else ()
 
 
 def _wider(graph: Graph, node: Node, times: int, fixed: set[str]) -> Op:
@@ -76,3 +78,26 @@ def _wider(graph: Graph, node: Node, times: int, fixed: set[str]) -> Op:
     if isinstance(op, Collective):
         return replace(op, bytes=op.bytes * times, elements=op.elements * times)
     raise UserError(f"{op.name}: no rule for more tokens of an op of kind '{op.kind}'")
+
+
+def on_rows(graph: Graph, op: Op, rows: int, fewer: int) -> Op:
+    """The op of `rows` tokens on `fewer` of them. Raises UserError for one without a rule."""
+
+    def part(size: int) -> int:
+        return ceil(size * fewer / rows)
+
+    if of_parameters(graph, op):
+        return op
+    if isinstance(op, Einsum):
+        return replace(op, ranks={**op.ranks, "m": part(op.ranks["m"])})
+    if isinstance(op, Experts):
+        each, count = op.rows // rows, graph.tensors[op.inputs[1]].shape[0]
+        return replace(op, loads=balanced(each * fewer, active_experts(count, each, fewer)))
+    if isinstance(op, (Vector, Gather)):
+        return replace(op, rows=part(op.rows))
+    if isinstance(op, Move):
+        return replace(op, run_elements=max(1, part(op.run_elements)))
+    if isinstance(op, Attention) and op.q_len == graph.tokens:
+        keys = part(op.kv_len) if op.causal or op.kv_len == op.q_len else op.kv_len
+        return replace(op, q_len=part(op.q_len), kv_len=keys)
+    raise UserError(f"no rule for {op.name} on fewer tokens, an op of kind '{op.kind}'")

@@ -6,11 +6,10 @@ from dataclasses import replace
 from math import ceil
 
 from kernels_ref.errors import UserError
-from workloads.builders.experts import active_experts
-from workloads.graph import Graph, Node, Op, Tensor
-from workloads.ops import Attention, Einsum, Experts, Gather, Move, Vector
-from workloads.ops.experts import balanced
-from workloads.transforms.edit import Block, PhaseError, blocks, renewed, share
+from workloads.graph import Graph, Node, Tensor
+from workloads.ops import Gather, Vector
+from workloads.transforms.edit import Block, PhaseError, blocks, of_parameters, renewed, share
+from workloads.transforms.rows import on_rows
 
 LATER = "pruned."
 
@@ -60,9 +59,10 @@ def _split(
     before = [replace(node, count=node.count * earlier) for node in inside]
     later = []
     for node in inside:
-        op = _on(graph, node.op, rows, fewer)
+        op = on_rows(graph, node.op, rows, fewer)
         made = f"{LATER}{op.output}"
-        tensors[made] = _sized(graph.tensors[op.output], made, rows, fewer)
+        size = rows if of_parameters(graph, op) else fewer
+        tensors[made] = _sized(graph.tensors[op.output], made, rows, size)
         inputs = tuple(names.get(t, t) for t in op.inputs)
         names[op.output] = made
         moved = replace(op, name=f"{LATER}{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
@@ -102,24 +102,3 @@ def _sized(tensor: Tensor, name: str, rows: int, fewer: int) -> Tensor:
     """The tensor with as many fewer rows; a windowed cache may be full nevertheless."""
     made = ceil(tensor.shape[0] * fewer / rows)
     return replace(tensor, name=name, shape=(made, *tensor.shape[1:]))
-
-
-def _on(graph: Graph, op: Op, rows: int, fewer: int) -> Op:
-    """The op on fewer rows."""
-
-    def part(size: int) -> int:
-        return ceil(size * fewer / rows)
-
-    if isinstance(op, Einsum):
-        return replace(op, ranks={**op.ranks, "m": part(op.ranks["m"])})
-    if isinstance(op, Experts):
-        each, count = op.rows // rows, graph.tensors[op.inputs[1]].shape[0]
-        return replace(op, loads=balanced(each * fewer, active_experts(count, each, fewer)))
-    if isinstance(op, (Vector, Gather)):
-        return replace(op, rows=part(op.rows))
-    if isinstance(op, Move):
-        return replace(op, run_elements=max(1, part(op.run_elements)))
-    if isinstance(op, Attention) and op.q_len == graph.tokens:
-        keys = part(op.kv_len) if op.causal or op.kv_len == op.q_len else op.kv_len
-        return replace(op, q_len=part(op.q_len), kv_len=keys)
-    raise UserError(f"prune_tokens: no rule for {op.name}, an op of kind '{op.kind}'")

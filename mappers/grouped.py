@@ -38,6 +38,6 @@ def plan_experts(group: Group, context: Context) -> Plan:
         mappings,
         path.peak_macs_per_s(pair),
         op.macs,
-        f"{op.active} active",
+        f"{op.rows} fetched by token" if op.by_token else f"{op.active} active",
         rests_on={"matrix": pair_facts(path, pair)},
     )

@@ -131,7 +131,7 @@ def _one(kind: str, batch: int, sizes: Mapping[str, Any]) -> Phase:
 
 
 def _prompt(
-    job: Job, batch: int, prompt: int, chunk: int | None, partly: bool = False
+    job: Job, batch: int, prompt: int, chunk: int | None, partly: set[str] | None = None
 ) -> list[Part]:
     """The prefill as a whole, or chunk by chunk: the first, those behind it, and what is left."""
     if chunk is None or chunk >= prompt:
@@ -190,7 +190,8 @@ def _request(job: Job, batch: int, sizes: Mapping[str, Any]) -> Run:
     prompt, output = sizes["prompt"], sizes["output"]
     if output < 1:
         raise UserError(f"request: output is {output}; at least 1 is needed")
-    first = _prompt(job, batch, prompt, sizes["chunk"], partly=True)
+    idle: tuple[set[str], set[str]] = (set(), set())  # transforms of the prompt's, of the steps'
+    first = _prompt(job, batch, prompt, sizes["chunk"], idle[0])
     first = [replace(p, label=f"prefill.{p.label}" if p.label else "prefill") for p in first]
     source = prompt if job.model.source == "prompt" else None
     before = 1 if job.model.source else prompt  # an encoder's prompt is not the decoder's
@@ -198,9 +199,11 @@ def _request(job: Job, batch: int, sizes: Mapping[str, Any]) -> Run:
     if steps:
 
         def step(context: int) -> Run:
-            return job.run(decode(batch, context, source))
+            return job.run(decode(batch, context, source), idle[1])
 
         decoded = sampled("decode", before + 1, before + steps, 1, step)
+        if nowhere := idle[0] & idle[1]:
+            raise UserError(f"{', '.join(sorted(nowhere))} changes nothing in this request")
         yields = decoded.runs[-1].produced_tokens / batch
         decoded = replace(decoded, weights=[w / yields for w in decoded.weights])
         parts.append(decoded)

@@ -43,8 +43,9 @@ class Changes:
     apply: str | None = None
     ways: Mapping[str, int | None] = field(default_factory=dict)
 
-    def applied(self, graph: Graph, partly: bool = False) -> Graph:
-        """The graph with them; `partly` leaves transforms out that change nothing in its phase."""
+    def applied(self, graph: Graph, partly: set[str] | None = None) -> Graph:
+        """The graph with them; with `partly`, transforms that change nothing in its phase are left
+        out and added to it."""
         if self.formats or self.kv:
             graph = quantize(graph, self.formats, self.kv)
         for name, transform in WAYS.items():
@@ -72,8 +73,9 @@ class Job:
     splits: tuple[Split, ...] | None = None  # where the best were looked for
     memo: dict[Any, Any] = field(default_factory=dict)
 
-    def run(self, phase: Phase | None, partly: bool = False) -> Run:
-        """One graph; `partly` leaves transforms out that change nothing in its phase."""
+    def run(self, phase: Phase | None, partly: set[str] | None = None) -> Run:
+        """One graph; with `partly`, transforms that change nothing in its phase are left out and
+        added to it."""
         graph = self.changes.applied(self.model.build(phase), partly)
         return replace(self._mapped(graph), formats=self.changes.said())
 
@@ -81,7 +83,7 @@ class Job:
         """On a system, with the splits that are best for this phase, unless some are given."""
         if isinstance(self.machine, Design):
             return self
-        graph = self.changes.applied(self.model.build(phase), partly=True)
+        graph = self.changes.applied(self.model.build(phase), partly=set())
         if graph.splits:
             return self
         chosen, _ = best_parallelism(graph, self.machine, self.objective, self.memo)

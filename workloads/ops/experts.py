@@ -3,6 +3,8 @@
 One kernel multiplies all experts' rows (a grouped GEMM). `loads` says how the rows fall: pairs of
 (experts, rows of each), so that rows in all are tokens times experts per token. Experts that get no
 row are not read, though all of them are stored. MACs = rows * n * k.
+That is the order expert by expert. `by_token` is the other, token by token: every row fetches the
+matrix of its expert anew, so that rows matrices are read instead of those of the active experts.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class Experts:
     loads: tuple[tuple[int, int], ...]
     n: int
     k: int
+    by_token: bool = False
     kind: str = "experts"
 
     def __post_init__(self) -> None:
@@ -48,7 +51,8 @@ class Experts:
         return {"add": self.rows * self.n} if len(self.inputs) == 3 else {}
 
     def parts(self) -> tuple[Einsum, ...]:
-        """A batched multiplication for each load."""
+        """A batched multiplication for each load; or one of single rows."""
+        loads = ((self.rows, 1),) if self.by_token else self.loads
         return tuple(
             Einsum(
                 self.name,
@@ -57,7 +61,7 @@ class Experts:
                 {"e": experts, "m": rows, "n": self.n, "k": self.k},
                 "emk,enk->emn",
             )
-            for experts, rows in self.loads
+            for experts, rows in loads
         )
 
 

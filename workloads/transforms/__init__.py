@@ -22,21 +22,29 @@ from workloads.transforms.parallel import (
     tensor_parallel,
     weight_gathered,
 )
+from workloads.transforms.outliers import outliers
+from workloads.transforms.predict import predict_kv
 from workloads.transforms.prefix import prefix_tree, shared_prefix
 from workloads.transforms.quantize import quantize
-from workloads.transforms.routing import routing
+from workloads.transforms.recycle import recycle
+from workloads.transforms.routing import routing, token_major
 from workloads.transforms.speculate import speculate
+from workloads.transforms.tables import quantize_tables
 from workloads.transforms.tokens import prune_tokens
 
 # name, as in `--apply 'name(arg,key=value)'` -> transform.
 TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "quantize": quantize,
+    "quantize_tables": quantize_tables,
+    "outliers": outliers,
     "window": window,
     "block_sparse": block_sparse,
     "evict": evict,
     "compress_kv": compress_kv,
     "prefix_kv": prefix_kv,
     "share_kv": share_kv,
+    "recycle": recycle,
+    "predict_kv": predict_kv,
     "shared_prefix": shared_prefix,
     "prefix_tree": prefix_tree,
     "prune_tokens": prune_tokens,
@@ -46,6 +54,7 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "mixture_of_depths": mixture_of_depths,
     "recursion": recursion,
     "routing": routing,
+    "token_major": token_major,
     "speculate": speculate,
     "tensor_parallel": tensor_parallel,
     "stream_parallel": stream_parallel,

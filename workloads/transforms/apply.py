@@ -22,9 +22,9 @@ class TransformError(UserError):
     """A transform that does not exist, or does not take these arguments."""
 
 
-def apply(graph: Graph, text: str, partly: bool = False) -> Graph:
+def apply(graph: Graph, text: str, partly: set[str] | None = None) -> Graph:
     """The graph after every transform named in `text`; with `partly`, those that change nothing in
-    its phase are left out. Raises TransformError."""
+    its phase are left out and added to it. Raises TransformError."""
     for part in _SPLIT.split(text):
         match = _CALL.fullmatch(part)
         if not match:
@@ -37,8 +37,9 @@ def apply(graph: Graph, text: str, partly: bool = False) -> Graph:
         try:
             graph = _called(name, *_arguments(name, arguments), graph)
         except PhaseError:
-            if not partly:
+            if partly is None:
                 raise
+            partly.add(part.strip())
     return graph
 
 

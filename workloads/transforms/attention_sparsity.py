@@ -18,6 +18,8 @@ from workloads.ops import Attention, Einsum, Vector
 from workloads.transforms.cache import kept_positions
 from workloads.transforms.edit import attentions, renewed, share
 
+LAST = 64  # queries whose scores stand for all (MInference, sec. 3.2)
+
 
 def window(graph: Graph, keys: int, sinks: int = 0) -> Graph:
     """Every query sees the last `keys` keys, itself included, and the first `sinks` (an A shape).
@@ -45,16 +47,18 @@ def window(graph: Graph, keys: int, sinks: int = 0) -> Graph:
 
 
 def block_sparse(graph: Graph, density: float, block: int = 64, estimate: str = "means") -> Graph:
-    """A share `density` of the visible blocks is computed. `estimate`: means (of blocks), int4 (all
-    scores, operands of 4 bits) or none (known beforehand).
+    """A share `density` of the visible blocks is computed. `estimate`: means (of blocks), last (the
+    scores of the last 64 queries), int4 (all scores, operands of 4 bits) or none (known
+    beforehand).
 
-    Source: MInference, arXiv 2407.02490, sec. 3.2 (block-sparse heads, and vertical and slash lines
-    as blocks); SALE, arXiv 2505.24179 (scores of 4 bits); for patterns known beforehand, none.
+    Source: MInference, arXiv 2407.02490, sec. 3.2 (block-sparse heads by means; vertical and slash
+    lines, as blocks, by the last queries; A shapes known beforehand); SALE, arXiv 2505.24179
+    (scores of 4 bits).
     Accuracy: an input.
     """
     share(density, "block_sparse: density", 1e-6)
-    if estimate not in ("means", "int4", "none"):
-        raise UserError(f"block_sparse: estimate is '{estimate}'; write means, int4 or none")
+    if estimate not in ("means", "last", "int4", "none"):
+        raise UserError(f"block_sparse: estimate is '{estimate}'; write means, last, int4 or none")
     if block < 1:
         raise UserError(f"block_sparse: block is {block}; at least 1")
     names = {op.name for op in attentions(graph)}
@@ -68,7 +72,7 @@ def block_sparse(graph: Graph, density: float, block: int = 64, estimate: str = 
         if op.lengths:
             raise UserError(f"block_sparse: {op.name} has sequences of different lengths")
         if estimate != "none":
-            work = _estimate(graph, op, block, estimate == "int4", tensors)
+            work = _estimate(graph, op, block, estimate, tensors)
             nodes += [replace(node, op=made) for made in work]
             q = f"{op.name}.estimate.pick"
             nodes.append(replace(node, op=replace(op, density=density, inputs=(*op.inputs, q))))
@@ -78,12 +82,41 @@ def block_sparse(graph: Graph, density: float, block: int = 64, estimate: str = 
 
 
 def _estimate(
-    graph: Graph, op: Attention, block: int, four_bits: bool, tensors: dict[str, Tensor]
+    graph: Graph, op: Attention, block: int, kind: str, tensors: dict[str, Tensor]
 ) -> list[Vector | Einsum]:
-    """Scores of block means (or of everything in 4 bits), and the choice of blocks."""
-    heads, done = op.batch * op.q_heads, []
+    """Scores of block means, of the last queries, or of everything in 4 bits; the choice of
+    blocks."""
+    if kind == "last":
+        done: list[Vector | Einsum] = []
+        operands, sizes = [*op.operands[:2]], [min(LAST, op.q_len), op.kv_len]
+    else:
+        done, operands, sizes = _coarse(graph, op, block, kind == "int4", tensors)
+    heads, full = op.batch * op.q_heads, f"{op.name}.estimate.scores"
+    scores = replace(
+        graph.tensors[op.output], name=full, shape=(heads * sizes[0], sizes[1]), kind="activation"
+    )
+    tensors[full] = scores
+    group = op.q_heads // op.kv_heads
+    ranks = {"h": op.batch * op.kv_heads, "m": group * sizes[0], "n": sizes[1], "k": op.head_dim}
+    multiplied = Einsum(full, tuple(operands), full, ranks, "hmk,hnk->hmn")
+    full = f"{op.name}.estimate.pick"
+    tensors[full] = replace(scores, name=full, shape=(heads * ceil(op.q_len / block), 1))
+    rows = heads if kind == "last" else heads * ceil(op.q_len / block)
+    width = scores.elements // rows
+    return [*done, multiplied, Vector(full, (multiplied.output,), full, "softmax", rows, width)]
+
+
+def _coarse(
+    graph: Graph, op: Attention, block: int, four_bits: bool, tensors: dict[str, Tensor]
+) -> tuple[list[Vector | Einsum], list[str], list[int]]:
+    """Queries and keys as means of blocks, or all of them in 4 bits: what makes them, their names,
+    and how many there are of a head."""
+    done: list[Vector | Einsum] = []
     operands, sizes = [], []
-    parts = ((op.operands[0], op.q_len, heads), (op.operands[1], op.kv_len, op.batch * op.kv_heads))
+    parts = (
+        (op.operands[0], op.q_len, op.batch * op.q_heads),
+        (op.operands[1], op.kv_len, op.batch * op.kv_heads),
+    )
     for letter, (name, length, count) in zip("qk", parts, strict=True):
         rows = length if four_bits else ceil(length / block)
         full = f"{op.name}.estimate.{letter}"
@@ -96,18 +129,4 @@ def _estimate(
             done.append(Vector(full, (name,), full, function, *shape, taps))
         operands.append(full)
         sizes.append(rows)
-    full = f"{op.name}.estimate.scores"
-    scores = replace(
-        graph.tensors[op.output], name=full, shape=(heads * sizes[0], sizes[1]), kind="activation"
-    )
-    tensors[full] = scores
-    group = op.q_heads // op.kv_heads
-    ranks = {"h": op.batch * op.kv_heads, "m": group * sizes[0], "n": sizes[1], "k": op.head_dim}
-    multiplied = Einsum(full, tuple(operands), full, ranks, "hmk,hnk->hmn")
-    full = f"{op.name}.estimate.pick"
-    tensors[full] = replace(scores, name=full, shape=(heads * ceil(op.q_len / block), 1))
-    width = scores.elements // (heads * ceil(op.q_len / block))
-    pick = Vector(
-        full, (multiplied.output,), full, "softmax", heads * ceil(op.q_len / block), width
-    )
-    return [*done, multiplied, pick]
+    return done, operands, sizes

@@ -19,7 +19,7 @@ from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor
 from workloads.ops import Attention, Einsum, Gather, Move, Vector
 from workloads.transforms.edit import PhaseError, cache_makers, cache_writes, renewed, share
-from workloads.transforms.rows import on_rows
+from workloads.transforms.rows import ROUTER, on_rows
 from workloads.transforms.split import Part, in_parts, layers_of, only_kind, whole_kinds
 
 PHASES = ("prefill", "encode", "decode", "verify")
@@ -172,8 +172,8 @@ def _chosen(
         tensors[prefix + name] = Tensor(prefix + name, shape, like.format, kind)
         return prefix + name
 
-    weight = tensor("depth_router.weight", (1, width), "weight")
-    logits, scores = (tensor(name, (rows, 1)) for name in ("depth_router", "depth_scores"))
+    weight = tensor(f"{ROUTER}.weight", (1, width), "weight")
+    logits, scores = (tensor(name, (rows, 1)) for name in (ROUTER, "depth_scores"))
     pick = tensor("depth_pick", (taken.fewer, 1))
     copied = tensor("depth_select", (taken.fewer, width))
     ranks = {"m": rows, "n": 1, "k": width}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -123,6 +123,28 @@ def cache_makers(graph: Graph, writes: Iterable[Node], most_readers: float = inf
                 break
             source = makers.get(source.inputs[0])
     return found
+
+
+def prefixed(
+    graph: Graph, prefix: str, times: int = 1, kept: Collection[str] = ()
+) -> tuple[list[Node], dict[str, Tensor]]:
+    """The graph `times` over, its names with a prefix; tensors in `kept` keep theirs."""
+
+    def name(text: str) -> str:
+        return text if text in kept else prefix + text
+
+    nodes = []
+    for node in graph:
+        op = node.op
+        inputs = tuple(name(t) for t in op.inputs)
+        renamed = replace(op, name=prefix + op.name, inputs=inputs, output=name(op.output))  # type: ignore[type-var]
+        nodes.append(Node(renamed, node.count * times, prefix + node.layer))
+    tensors = {
+        name(t): replace(tensor, name=name(t))
+        for t, tensor in graph.tensors.items()
+        if t not in kept
+    }
+    return nodes, tensors
 
 
 def of_parameters(graph: Graph, op: Op) -> bool:

@@ -137,7 +137,7 @@ def _converted_names(
 
 def _chosen(graph: Graph, where: _Where) -> dict[str, Op]:
     """The projections of matching names. Raises UserError if there are none, or if what they read
-    is quantized already (anything, where all are meant)."""
+    is quantized already."""
     found = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
     chosen = {name: op for name, op in found.items() if where.has(name)}
     if not (chosen or where.everywhere):
@@ -146,8 +146,7 @@ def _chosen(graph: Graph, where: _Where) -> dict[str, Op]:
             f"there are {', '.join(found)}"
         )
     read = {t for op in chosen.values() for t in op.inputs[:2]}
-    looked_at = graph.tensors if where.everywhere else read
-    if any(_is_quantized(graph.tensors[name].format) for name in looked_at):
+    if any(_is_quantized(graph.tensors[name].format) for name in read):
         raise UserError(
             f"{graph.name} is quantized already; give all formats of a matrix in one transform"
         )

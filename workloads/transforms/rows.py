@@ -12,6 +12,8 @@ from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, 
 from workloads.ops.experts import balanced
 from workloads.transforms.edit import PhaseError, of_parameters, renewed
 
+ROUTER = "depth_router"  # how the ops are named that decide who takes a layer
+
 
 def with_tokens(graph: Graph, tokens: int) -> Graph:
     """The decode step as one of `tokens` tokens per sequence, which see as many keys more.
@@ -24,6 +26,9 @@ def with_tokens(graph: Graph, tokens: int) -> Graph:
         )
     if tokens == 1:
         return graph
+    if any(node.op.name.endswith(ROUTER) for node in graph):
+        raise UserError(f"{graph.name}: how often layers are taken depends on the tokens of a step; "
+                        "speculate first")
     fixed = {t for node in graph for t in _tables(graph, node.op)}
     tensors: dict[str, Tensor] = {}
     for name, tensor in graph.tensors.items():

@@ -7,7 +7,7 @@ from dataclasses import replace
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Tensor
 from workloads.ops import Einsum, Vector
-from workloads.transforms.edit import renewed, share
+from workloads.transforms.edit import prefixed, renewed, share
 from workloads.transforms.layers import skip_layers
 from workloads.transforms.rows import with_tokens
 
@@ -50,7 +50,7 @@ def _draft(
     if draft == "medusa":
         return _heads(graph, k)
     if draft == "self":
-        nodes, tensors = _renamed(skip_layers(graph, skip), k, _parameters(graph))
+        nodes, tensors = prefixed(skip_layers(graph, skip), "draft.", k, _parameters(graph))
         beside = {name: 0.0 for name, tensor in tensors.items() if tensor.kind == "kv"}
         return nodes, tensors, {**graph.stored_copies(), **beside}
     from workloads.builders import build
@@ -59,34 +59,13 @@ def _draft(
 
     other = build(read_config(draft), decode(graph.batch, graph.context))
     own = {f"draft.{name}": count for name, count in other.stored_copies().items()}
-    return *_renamed(other, k, set()), own
+    return *prefixed(other, "draft.", k), own
 
 
 def _parameters(graph: Graph) -> set[str]:
     """What a self-draft shares with the model. Its caches are the model's too: verification writes
     over what the draft has appended."""
     return {name for name, tensor in graph.tensors.items() if tensor.kind in ("weight", "table")}
-
-
-def _renamed(graph: Graph, times: int, kept: set[str]) -> tuple[list[Node], dict[str, Tensor]]:
-    """The graph `times` over, under other names; those in `kept` stay."""
-
-    def name(text: str) -> str:
-        return text if text in kept else f"draft.{text}"
-
-    nodes = []
-    for node in graph:
-        op = node.op
-        inputs = tuple(name(t) for t in op.inputs)
-        made = f"draft.{op.output}" if op.output not in kept else op.output
-        renamed = replace(op, name=f"draft.{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
-        nodes.append(Node(renamed, node.count * times, f"draft.{node.layer}"))
-    tensors = {
-        name(t): replace(tensor, name=name(t))
-        for t, tensor in graph.tensors.items()
-        if t not in kept
-    }
-    return nodes, tensors
 
 
 def _heads(graph: Graph, k: int) -> tuple[list[Node], dict[str, Tensor], dict[str, float]]:

@@ -70,3 +70,27 @@ def test_a_graph_is_built_in_milliseconds():
             model.build(phase)
             seconds.append(time.perf_counter() - started)
         assert min(seconds) < 0.05, name
+
+
+@pytest.mark.parametrize(("name", "group"), [("qwen3-8b", 4), ("qwen3-32b", 8)])
+@pytest.mark.parametrize("context", [1024, 32_768])
+def test_kinetics_equivalent_flops_of_a_step(name: str, group: int, context: int):
+    """Kinetics, arXiv 2506.05333, sec. 2: eFLOPs = FLOPs + I * bytes; of a step at context L with D
+    elements of keys and values to a token and r query heads to a key head: 2 P of matrices, 2 r D L
+    of attention, 2 I D L of its 16-bit cache. I = 562.5 FLOP/byte, a B200's 4.5 PFLOP/s over 8
+    TB/s. The cache costs I / r times what attention computes."""
+    intensity = 4.5e15 / 8e12
+    graph = build(read_config(name), decode(1, context))
+    flops = {
+        kind: 2 * sum(n.count * n.op.macs for n in graph if n.op.kind == kind)
+        for kind in ("attention", "einsum")
+    }
+    size = graph.kv_bytes / 2 / context
+    assert flops["attention"] == 2 * group * size * context
+    memory = intensity * graph.kv_bytes
+    assert memory / flops["attention"] == pytest.approx(562.5 / group)
+    parameters = graph.params - graph.tensors["embed_tokens.weight"].elements  # only gathered
+    assert flops["einsum"] == pytest.approx(2 * parameters, rel=1e-3)
+    dominated = (flops["attention"] + memory) / flops["einsum"]
+    by_hand = (group + 562.5) * size * context / parameters
+    assert dominated == pytest.approx(by_hand, rel=1e-3)

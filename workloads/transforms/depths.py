@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
 
 from kernels_ref.errors import UserError
@@ -108,9 +109,11 @@ def _shares(text: str, depths: int) -> list[float]:
     except ValueError:
         raise UserError(f"recursion: shares are '{text}'; write numbers as 1/0.7/0.3") from None
     found = found or [(depths - i) / depths for i in range(depths)]
-    falling = all(0 < later <= before for before, later in zip(found, found[1:], strict=False))
+    falling = all(0 < later <= before for before, later in pairwise(found))
     if len(found) != depths or found[0] != 1 or not falling:
-        raise UserError(f"recursion: shares are '{text}'; write {depths} that fall from 1, as 1/0.5")
+        raise UserError(
+            f"recursion: shares are '{text}'; write {depths} that fall from 1, as 1/0.5"
+        )
     return found
 
 

@@ -44,7 +44,7 @@ def predict_kv(graph: Graph, model: str) -> Graph:
 def _attentions(graph: Graph) -> list[tuple[Attention, tuple[str, str], Node]]:
     """Every attention op with its caches of keys and values. Raises UserError where there is
     anything else."""
-    found, writes = [], [node for node in cache_writes(graph)]
+    found, writes = [], cache_writes(graph)
     for node in graph:
         op = node.op
         if not isinstance(op, Attention):

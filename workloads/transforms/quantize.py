@@ -122,9 +122,7 @@ def _idle(graph: Graph, where: _Where) -> list[str]:
     return [name for name in idle if where.has(name)]
 
 
-def _converted_names(
-    graph: Graph, sources: Iterable[str], number_format: Format
-) -> dict[str, str]:
+def _converted_names(graph: Graph, sources: Iterable[str], number_format: Format) -> dict[str, str]:
     """Of each source the name that it has in this format: there may be others beside."""
     names = {}
     for source in sources:

@@ -41,7 +41,7 @@ def recycle(graph: Graph, every: int, keep: int) -> Graph:
         full = _full_step(graph, op, keep, tensors)
         nodes += [replace(node, op=made, count=node.count / every) for made in full]
         small = _small_caches(op)
-        held |= {name: node.count for name in small.values()}
+        held |= dict.fromkeys(small.values(), node.count)
         appended = [writes[name].op for name in small if name in writes]
         kept = [replace(node, op=made) for made in _appended(graph, appended, tensors)]
         held |= {n.op.output: 0.0 for n in kept}  # rows of the small cache, which is counted whole

@@ -66,9 +66,7 @@ def token_major(graph: Graph) -> Graph:
     """
     if not any(isinstance(node.op, Experts) for node in graph):
         raise UserError(f"{graph.name} has no experts")
-    nodes = changed(
-        graph, lambda op: replace(op, by_token=True) if isinstance(op, Experts) else op
-    )
+    nodes = changed(graph, lambda op: replace(op, by_token=True) if isinstance(op, Experts) else op)
     return renewed(graph, nodes)
 
 

@@ -27,8 +27,10 @@ def with_tokens(graph: Graph, tokens: int) -> Graph:
     if tokens == 1:
         return graph
     if any(node.op.name.endswith(ROUTER) for node in graph):
-        raise UserError(f"{graph.name}: how often layers are taken depends on the tokens of a step; "
-                        "speculate first")
+        raise UserError(
+            f"{graph.name}: how often layers are taken depends on the tokens of a step; "
+            "speculate first"
+        )
     fixed = {t for node in graph for t in _tables(graph, node.op)}
     tensors: dict[str, Tensor] = {}
     for name, tensor in graph.tensors.items():
@@ -102,7 +104,7 @@ def on_rows(graph: Graph, op: Op, rows: int, fewer: int) -> Op:
         return replace(op, rows=part(op.rows))
     if isinstance(op, Move):
         return replace(op, run_elements=max(1, part(op.run_elements)))
-    if isinstance(op, Attention) and op.q_len == graph.tokens:
+    if isinstance(op, Attention) and op.q_len * graph.batch == rows:
         keys = part(op.kv_len) if op.causal or op.kv_len == op.q_len else op.kv_len
         return replace(op, q_len=part(op.q_len), kv_len=keys)
     raise UserError(f"no rule for {op.name} on fewer tokens, an op of kind '{op.kind}'")

@@ -63,9 +63,11 @@ def _draft(
 
 
 def _parameters(graph: Graph) -> set[str]:
-    """What a self-draft shares with the model. Its caches are the model's too: verification writes
-    over what the draft has appended."""
-    return {name for name, tensor in graph.tensors.items() if tensor.kind in ("weight", "table")}
+    """What a self-draft shares with the model, but not what it makes of it. Its caches are the
+    model's too: verification writes over what the draft has appended."""
+    made = {node.op.output for node in graph}
+    stored = (name for name, t in graph.tensors.items() if t.kind in ("weight", "table"))
+    return set(stored) - made
 
 
 def _heads(graph: Graph, k: int) -> tuple[list[Node], dict[str, Tensor], dict[str, float]]:

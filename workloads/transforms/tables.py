@@ -12,10 +12,12 @@ from workloads.ops import Attention, Gather, Vector
 from workloads.transforms.edit import renewed
 
 
-def quantize_tables(graph: Graph, formats: str = "int8", only: str = "*", head: str = "no") -> Graph:
-    """Tables of tokens and positions in the weights' part of `formats`, with scales along a row; a row that is picked is
-    converted back. A table that doubles as lm_head is multiplied as it is stored; with `head`=yes
-    an lm_head of its own is stored so too. `only`: tables of such a name.
+def quantize_tables(
+    graph: Graph, formats: str = "int8", only: str = "*", head: str = "no"
+) -> Graph:
+    """Tables of tokens and positions in the weights' part of `formats`, with scales along a row; a
+    row that is picked is converted back. A table that doubles as lm_head is multiplied as it is
+    stored; with `head`=yes an lm_head of its own is stored so too. `only`: tables of such a name.
 
     Source: post-training quantization of embedding tables, arXiv 1911.02079 (row-wise scales).
     Accuracy: an input.

@@ -51,10 +51,11 @@ def _split(
     """The layers before, the choice, the layers after on fewer rows, and what reads them."""
     earlier, kept = shares
     inside = graph.nodes[place[0] : place[1]]
-    rows, out = graph.batch * graph.tokens, inside[-1].op.output
-    fewer = graph.batch * ceil(graph.tokens * kept)
-    stream = _stream(graph, inside, rows)
-    tensors, select = _chosen(graph, out, rows, fewer)
+    stream, out = _stream(graph, inside), inside[-1].op.output
+    rows = graph.tensors[stream].shape[0]
+    fewer = graph.batch * ceil(rows // graph.batch * kept)
+    mark = LATER + (inside[0].layer if inside[0].layer.startswith(LATER) else "")
+    tensors, select = _chosen(graph, mark, (out, rows, fewer))
     names = {stream: select[-1].op.output}
     before = [replace(node, count=node.count * earlier) for node in inside]
     later = []
@@ -68,31 +69,59 @@ def _split(
         moved = replace(op, name=f"{LATER}{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
         count = node.count * (1 - earlier)
         later.append(Node(moved, count, f"{LATER}{node.layer}"))
-    behind = []
-    for node in graph.nodes[place[1] :]:
-        if out in node.op.inputs and not isinstance(node.op, Gather):
-            raise UserError(f"prune_tokens: {node.op.name} reads every token of the last layer")
-        inputs = tuple(names.get(t, t) if t == out else t for t in node.op.inputs)
-        behind.append(replace(node, op=replace(node.op, inputs=inputs)))  # type: ignore[type-var]
-    return renewed(graph, [*graph.nodes[: place[0]], *before, *select, *later, *behind], tensors)
+    behind = _behind(graph, place[1], (out, names[out]), (rows, fewer), tensors)
+    told = {n.op.output: graph.copies[n.op.output] for n in inside if n.op.output in graph.copies}
+    copies = {name: count * earlier for name, count in told.items()}
+    copies |= {f"{LATER}{name}": count * (1 - earlier) for name, count in told.items()}
+    nodes = [*graph.nodes[: place[0]], *before, *select, *later, *behind]
+    return renewed(graph, nodes, tensors, copies=copies)
 
 
-def _stream(graph: Graph, inside: tuple[Node, ...], rows: int) -> str:
-    """What the layers read of what is made before them: one row to a token."""
+def _behind(
+    graph: Graph,
+    start: int,
+    names: tuple[str, str],
+    rows: tuple[int, int],
+    tensors: dict[str, Tensor],
+) -> list[Node]:
+    """What follows the layers: rows are picked of those that are left, or all of them go on, as an
+    encoder's. Raises UserError for an op that does neither."""
+    fewer, done = {names[0]: names[1]}, []
+    for node in graph.nodes[start:]:
+        op = node.op
+        read = [t for t in op.inputs if t in fewer]
+        out = graph.tensors[op.output]
+        if read and not isinstance(op, Gather):
+            if graph.phase != "encode" or out.kind != "activation" or out.shape[0] != rows[0]:
+                raise UserError(f"prune_tokens: {op.name} reads every token of the last layer")
+            op = on_rows(graph, op, *rows)
+            tensors[out.name] = _sized(out, out.name, *rows)
+            fewer[op.output] = op.output
+        inputs = tuple(fewer.get(t, t) for t in op.inputs)
+        done.append(replace(node, op=replace(op, inputs=inputs)))  # type: ignore[type-var]
+    return done
+
+
+def _stream(graph: Graph, inside: tuple[Node, ...]) -> str:
+    """What the layers read of what is made before them: one row to a token, of all or of those that
+    are left."""
     made = {node.op.output for node in inside}
-    for node in inside:
-        for name in node.op.inputs:
-            tensor = graph.tensors[name]
-            if name not in made and tensor.kind == "activation" and tensor.shape[0] == rows:
-                return name
-    raise UserError(f"{graph.name}: its layers read no row of every token")
+    read = dict.fromkeys(t for node in inside for t in node.op.inputs if t not in made)
+    found = [t for t in read if graph.tensors[t].kind == "activation"]
+    whole = [t for t in found if graph.tensors[t].shape[0] == graph.batch * graph.tokens]
+    if not (whole or (found and found[0] in inside[0].op.inputs)):
+        raise UserError(f"{graph.name}: its layers read no row of every token")
+    return (whole or found)[0]
 
 
-def _chosen(graph: Graph, out: str, rows: int, fewer: int) -> tuple[dict[str, Tensor], list[Node]]:
-    """Scores looked through, rows copied."""
+def _chosen(
+    graph: Graph, mark: str, sizes: tuple[str, int, int]
+) -> tuple[dict[str, Tensor], list[Node]]:
+    """Scores looked through, rows copied; `sizes`: of what, how many rows, and how many stay."""
+    out, rows, fewer = sizes
     like = graph.tensors[out]
-    picks = replace(like, name=f"{LATER}pick", shape=(graph.batch, fewer // graph.batch))
-    copied = replace(like, name=f"{LATER}select", shape=(fewer, *like.shape[1:]))
+    picks = replace(like, name=f"{mark}pick", shape=(graph.batch, fewer // graph.batch))
+    copied = replace(like, name=f"{mark}select", shape=(fewer, *like.shape[1:]))
     pick = Vector(picks.name, (out,), picks.name, "top_k", graph.batch, rows // graph.batch)
     select = Gather(copied.name, (out, picks.name), copied.name, fewer, like.shape[-1])
     return {t.name: t for t in (picks, copied)}, [Node(pick, 1), Node(select, 1)]

@@ -141,3 +141,16 @@ def test_an_encoder_decoder_keeps_its_source():
     assert steps[1].kv_bytes - steps[0].kv_bytes == 300 * 6 * 2 * 512 * 2
     request = simulate("a100_sxm", "whisper-tiny", "request", formats="fp16", output=4)
     assert request.context == 4
+
+
+def test_a_request_takes_what_changes_its_prompt_or_its_steps():
+    sizes = {"prompt": 100, "output": 5}
+    plain = simulate("a100_sxm", "gpt2", "request", **sizes)
+    both = "prune_tokens(0.5,after=2)+speculate(2,0.5,draft=ngram)"
+    done = simulate("a100_sxm", "gpt2", "request", **sizes, apply=both)
+    names = [op.name for op in done.ops]
+    assert any(name.startswith("prefill.pruned.") for name in names)
+    assert not any(name.startswith("decode.pruned.") for name in names)
+    assert done.latency_s - done.ttft_s < plain.latency_s - plain.ttft_s
+    with pytest.raises(UserError, match=r"predict_kv\(gpt2\) changes nothing in this request"):
+        simulate("a100_sxm", "gpt2", "request", **sizes, chunk=30, apply="predict_kv(gpt2)")

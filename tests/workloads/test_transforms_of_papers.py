@@ -1,5 +1,6 @@
 """Transforms of single papers: what each conserves, and closed forms of its source."""
 
+from itertools import permutations
 from math import ceil
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from kernels_ref.errors import UserError
 from sim import simulate
 from workloads import build, decode, prefill, read_config
-from workloads.graph import check
+from workloads.graph import GraphError, check
 from workloads.ops import Attention, Experts
 from workloads.phase import Phase, encode, ragged
 from workloads.transforms.apply import apply
@@ -217,6 +218,8 @@ def test_recursions_that_share_keys_make_them_once():
         ("mamba-130m", "mixture_of_depths(0.5)", "states of all tokens"),
         ("t5-small", "mixture_of_depths(0.5)", "attends to others than its own tokens"),
         ("llama-3-8b", "mixture_of_depths(0.5)+speculate(2,0.5)", "speculate first"),
+        ("llama-3-8b", "recursion(2)+mixture_of_depths(0.5)", "routed past its layers already"),
+        ("llama-3-8b", "recycle(9,8)+recycle(9,8)", "its keys are recycled already"),
     ],
 )
 def test_depths_that_cannot_be(name, text, says):
@@ -364,3 +367,28 @@ def test_an_encoders_tokens_are_deleted_as_mrt5_does():
     ops = [n.op for n in after if isinstance(n.op, Attention)]
     assert [(op.q_len, op.kv_len) for op in ops] == [(200, 200), (100, 100)]
     assert after.params == graph.params
+
+
+def test_whatever_follows_whatever_is_sound_or_says_why_not():
+    """Every pair on a prompt and on a step. A GraphError is a graph that contradicts itself."""
+    texts = ["quantize(w8a8)", "quantize(kv=fp8)", "quantize(w4a16,layers=2-29)", "outliers(0.01)",
+             "quantize_tables(int8)", "prefix_tree(1x100/2x50)", "evict(64)", "share_kv(2)",
+             "mixture_of_depths(0.5)", "recursion(3)", "recursion(2,cache=shared)", "recycle(9,70)",
+             "predict_kv(llama-3.2-1b)", "prune_tokens(0.5,after=2)", "skip_layers(0.5)",
+             "early_exit(2,0.5)", "speculate(2,0.5)", "sparse_neurons(0.1)", "window(90)",
+             "block_sparse(0.2)"]  # fmt: skip
+    sound = 0
+    for phase in (decode(4, 400), prefill(2, 300)):
+        graph = build(LLAMA, phase)
+        for one, two in permutations(texts, 2):
+            try:
+                after = check(apply(graph, f"{one}+{two}"))
+            except GraphError as problem:
+                raise AssertionError(f"{one}+{two}: {problem}") from problem
+            except UserError:
+                continue
+            sound += 1
+            assert min(min(tensor.shape) for tensor in after.tensors.values()) >= 1
+            assert after.params > 0
+            assert macs(after) > 0
+    assert sound > 300

@@ -47,6 +47,8 @@ def mixture_of_depths(graph: Graph, capacity: float = 0.125, every: int = 2) -> 
     share(capacity, "mixture_of_depths: capacity", 1e-6)
     if every < 1:
         raise UserError(f"mixture_of_depths: every is {every}; at least 1")
+    if any(node.op.name.endswith(ROUTER) for node in graph):
+        raise UserError(f"{graph.name}: tokens are routed past its layers already")
     found = False
     for kind in whole_kinds(graph):
         layers = layers_of(graph, kind)

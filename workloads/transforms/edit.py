@@ -138,7 +138,8 @@ def prefixed(
         op = node.op
         inputs = tuple(name(t) for t in op.inputs)
         renamed = replace(op, name=prefix + op.name, inputs=inputs, output=name(op.output))  # type: ignore[type-var]
-        nodes.append(Node(renamed, node.count * times, prefix + node.layer))
+        label = (prefix + node.layer).rstrip(".")
+        nodes.append(Node(renamed, node.count * times, label))
     tensors = {
         name(t): replace(tensor, name=name(t))
         for t, tensor in graph.tensors.items()

@@ -71,7 +71,7 @@ def _columns(graph: Graph, source: str, cols: int, tensors: dict[str, Tensor]) -
     like = graph.tensors[source]
     rows, width = like.shape
     flags = replace(like, name=f"{source}.outlier_columns", shape=(1, width))
-    copied = replace(like, name=f"{source}.outliers", shape=(rows, cols))
+    copied = replace(like, name=f"{source}.outlier_values", shape=(rows, cols))
     tensors |= {flags.name: flags, copied.name: copied}
     return [
         Vector(flags.name, (source,), flags.name, "compare", rows, width),
@@ -95,6 +95,6 @@ def _decomposed(
         replace(op, name=regular, output=regular),
         Gather(codes.name, (weight.name, flags), codes.name, n * cols, 1),
         Vector(wide.name, (codes.name,), wide.name, "dequantize", n, cols),
-        Einsum(apart, (f"{source}.outliers", wide.name), apart, ranks, "mk,nk->mn"),
+        Einsum(apart, (f"{source}.outlier_values", wide.name), apart, ranks, "mk,nk->mn"),
         Vector(op.name, (regular, apart), op.output, "add", rows, n),
     ]

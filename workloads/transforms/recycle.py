@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor
 from workloads.ops import Attention, Einsum, Gather, Move, Vector
 from workloads.transforms.edit import PhaseError, cache_writes, cached, renewed
+
+KINDS = ("keys", "values")
 
 
 def recycle(graph: Graph, every: int, keep: int) -> Graph:
@@ -27,6 +29,8 @@ def recycle(graph: Graph, every: int, keep: int) -> Graph:
     names = {op.name for op in cached(graph) if op.kv_len > keep}
     if graph.phase not in ("decode", "verify"):
         raise PhaseError(f"{graph.name}: recycled keys are for decode steps, not {graph.phase}")
+    if any(name.endswith(".recycled") for name in graph.tensors):
+        raise UserError(f"{graph.name}: its keys are recycled already")
     writes = {n.op.output: n for n in cache_writes(graph)}
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
@@ -42,7 +46,7 @@ def recycle(graph: Graph, every: int, keep: int) -> Graph:
         nodes += [replace(node, op=made, count=node.count / every) for made in full]
         small = _small_caches(op)
         held |= dict.fromkeys(small.values(), node.count)
-        appended = [writes[name].op for name in small if name in writes]
+        appended = {copy: writes[name].op for name, copy in small.items() if name in writes}
         kept = [replace(node, op=made) for made in _appended(graph, appended, tensors)]
         held |= {n.op.output: 0.0 for n in kept}  # rows of the small cache, which is counted whole
         recycled = _recycled(op, keep, small)
@@ -51,8 +55,9 @@ def recycle(graph: Graph, every: int, keep: int) -> Graph:
 
 
 def _small_caches(op: Attention) -> dict[str, str]:
-    """The small cache beside each."""
-    return {name: f"{name}.recycled" for name in op.operands[1:]}
+    """The small cache beside each, of this op alone."""
+    names = dict.fromkeys(op.operands[1:])
+    return {name: f"{op.name}.{kind}.recycled" for name, kind in zip(names, KINDS, strict=False)}
 
 
 def _recycled(op: Attention, keep: int, small: dict[str, str]) -> Attention:
@@ -91,12 +96,12 @@ def _full_step(graph: Graph, op: Attention, keep: int, tensors: dict[str, Tensor
     return done
 
 
-def _appended(graph: Graph, writes: Sequence[Op], tensors: dict[str, Tensor]) -> list[Op]:
-    """New rows to the small cache too."""
+def _appended(graph: Graph, writes: Mapping[str, Op], tensors: dict[str, Tensor]) -> list[Op]:
+    """New rows to the small caches too."""
     done: list[Op] = []
-    for op in writes:
+    for copy, op in writes.items():
         assert isinstance(op, Move)
-        name, cache = f"{op.name}.recycled", graph.tensors[op.output]
+        name, cache = f"{copy}.append", graph.tensors[op.output]
         width = cache.shape[-1]
         shape = (graph.tensors[op.inputs[0]].elements // width, width)
         tensors[name] = replace(cache, name=name, shape=shape)

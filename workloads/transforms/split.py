@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from kernels_ref.errors import UserError
-from workloads.graph import Graph, Node, Tensor, check
+from workloads.graph import Graph, Node, check
 
 _PART = re.compile(r"layers(\d+)-(\d+)\.?")
 _RANGE = re.compile(r"(?:(.+)\.)?(\d+)(?:-(\d+))?")
@@ -53,6 +53,8 @@ def in_parts(graph: Graph, inside: Sequence[Node], parts: Sequence[Part]) -> Gra
         raise UserError(f"{graph.name}: other ops stand between those of its layers")
     before, behind = graph.nodes[:start], graph.nodes[start + len(inside) :]
     own = _own(graph, inside, (*before, *behind))
+    made_here = {node.op.output for node in inside}
+    parameters = {n for n in own if graph.tensors[n].kind in ("weight", "table")} - made_here
     stream = _stream(graph, inside)
     nodes, tensors, copies = list(before), dict(graph.tensors), dict(graph.copies)
     for name in own:
@@ -60,7 +62,8 @@ def in_parts(graph: Graph, inside: Sequence[Node], parts: Sequence[Part]) -> Gra
         copies.pop(name, None)
     made: str | None = None
     for part in parts:
-        names = {name: _prefix(part, graph.tensors[name]) + name for name in own}
+        names = {name: part.prefix + name for name in own}
+        names |= {name: part.weights + name for name in own if name in parameters}
         reads = names if made is None else {**names, stream: made}
         nodes += [_moved(node, part, reads, names, part.count / total) for node in inside]
         made = names[last]
@@ -71,10 +74,6 @@ def in_parts(graph: Graph, inside: Sequence[Node], parts: Sequence[Part]) -> Gra
     assert made is not None
     nodes += [replace(n, op=_reading(n.op, {last: made})) for n in behind]
     return check(replace(graph, nodes=tuple(nodes), tensors=tensors, copies=copies))
-
-
-def _prefix(part: Part, tensor: Tensor) -> str:
-    return part.weights if tensor.kind in ("weight", "table") else part.prefix
 
 
 def _own(graph: Graph, inside: Sequence[Node], others: Sequence[Node]) -> list[str]:

@@ -54,7 +54,7 @@ def _split(
     stream, out = _stream(graph, inside), inside[-1].op.output
     rows = graph.tensors[stream].shape[0]
     fewer = graph.batch * ceil(rows // graph.batch * kept)
-    mark = LATER + (inside[0].layer if inside[0].layer.startswith(LATER) else "")
+    mark = LATER * (1 + f"{inside[0].layer}.".count(LATER))
     tensors, select = _chosen(graph, mark, (out, rows, fewer))
     names = {stream: select[-1].op.output}
     before = [replace(node, count=node.count * earlier) for node in inside]
@@ -68,7 +68,7 @@ def _split(
         names[op.output] = made
         moved = replace(op, name=f"{LATER}{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
         count = node.count * (1 - earlier)
-        later.append(Node(moved, count, f"{LATER}{node.layer}"))
+        later.append(Node(moved, count, f"{LATER}{node.layer}".rstrip(".")))
     behind = _behind(graph, place[1], (out, names[out]), (rows, fewer), tensors)
     told = {n.op.output: graph.copies[n.op.output] for n in inside if n.op.output in graph.copies}
     copies = {name: count * earlier for name, count in told.items()}

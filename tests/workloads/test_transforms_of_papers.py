@@ -263,7 +263,7 @@ def test_outliers_compose():
 
 @pytest.mark.slow
 def test_outliers_slow_small_layers_down_and_speed_large_ones_up():
-    """LLM.int8(), arXiv 2208.07339, app. D: below FP16 for small models, above for large ones."""
+    """LLM.int8(), arXiv 2208.07339, on its speed: below FP16 for small models, above for large."""
     ratio = {}
     for model in ("opt-125m", "opt-6.7b"):
         runs = [simulate("a100_sxm", model, "prefill", prompt=2048, apply=text)

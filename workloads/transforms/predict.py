@@ -19,9 +19,10 @@ def predict_kv(graph: Graph, model: str) -> Graph:
     base model's layers makes its keys, another its values, of those of an auxiliary layer. Then the
     base model takes the last token as a decode step. Which layer is read does not matter here.
 
-    The auxiliary model is without its head, in its own format; its cache is not kept.
-    Source: KV Prediction, arXiv 2410.08391, sec. 3, and apple/corenet, `kv_prediction.py` (maps
-    with a bias over merged heads; the base model processes the last token).
+    The auxiliary model is without its head, in its own format, and stored beside the base model for
+    the prompt only; its cache is not kept.
+    Source: KV Prediction, arXiv 2410.08391, and apple/corenet, `kv_prediction.py` (maps with a bias
+    over merged heads; the base model processes the last token).
     Accuracy: an input; auxiliary model and maps are trained for it.
     Not modeled: norm and rotation of keys after the map; a prompt in chunks.
     """

@@ -20,8 +20,7 @@ def recycle(graph: Graph, every: int, keep: int) -> Graph:
     The full step's scores are made once more, since attention in one pass leaves none; choosing
     looks at each of them once. New rows are written to both caches; the small one has `keep`
     positions in all, those new ones among them. Attention that sees no more keys stays as it is.
-    Source: Recycled Attention, arXiv 2411.05787, sec. 3 (a fixed schedule of full steps, two
-    caches). Not modeled: its schedule by the similarity of queries.
+    Source: Recycled Attention, arXiv 2411.05787 (a fixed schedule of full steps, two caches). Not modeled: its schedule by the similarity of queries.
     Accuracy: an input.
     """
     if every < 2 or keep < 1:

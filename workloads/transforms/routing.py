@@ -59,8 +59,8 @@ def token_major(graph: Graph) -> Graph:
     experts' matrices (one at work, the next on its way); so does token by token, which must hold
     all of a layer's experts instead if it is to read none of them twice.
 
-    Source: M3ViT, arXiv 2210.14793 (computation reordering), and Edge-MoE, arXiv 2305.18691
-    (expert-by-expert order): this is what they compare themselves with.
+    Source: the order that M3ViT, arXiv 2210.14793 (computation reordering), and Edge-MoE, arXiv
+    2305.18691 (expert by expert), improve on.
     Accuracy: exact.
     Not modeled: neighboring tokens of the same expert, whose matrix would still be there.
     """

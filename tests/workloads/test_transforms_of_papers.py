@@ -13,6 +13,7 @@ from workloads import build, decode, prefill, read_config
 from workloads.graph import GraphError, check
 from workloads.ops import Attention, Experts
 from workloads.phase import Phase, encode, ragged
+from workloads.sharding.sharded import shard
 from workloads.transforms.apply import apply
 from workloads.transforms.edit import PhaseError
 from workloads.transforms.rows import with_tokens
@@ -392,3 +393,28 @@ def test_whatever_follows_whatever_is_sound_or_says_why_not():
             assert after.params > 0
             assert macs(after) > 0
     assert sound > 300
+
+
+@pytest.mark.parametrize("text", [
+    "quantize(w4a16,layers=2-29)", "quantize_tables(int8)", "prefix_tree(1x100/2x50)",
+    "mixture_of_depths(0.125)", "recursion(3)", "recycle(10,64)",
+])  # fmt: skip
+def test_ranks_have_their_part(text):
+    whole = apply(build(LLAMA, decode(4, 400)), text)
+    (rank,) = shard(apply(whole, "tensor_parallel(2)")).stages
+    assert macs(rank) == pytest.approx(macs(whole) / 2, rel=1e-3)
+    assert rank.kv_bytes == pytest.approx(whole.kv_bytes / 2, rel=1e-3)
+    assert rank.weight_bytes == pytest.approx(whole.weight_bytes / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("quantize(w8a8)+outliers(0.001)+tensor_parallel(2)", "no rule for a matrix among ranks"),
+        ("predict_kv(llama-3.2-1b)+pipeline_parallel(2)", "which is not sent on"),
+    ],
+)
+def test_ranks_without_a_rule(text, says):
+    with pytest.raises(UserError) as problem:
+        shard(apply(PROMPT, text))
+    assert says in str(problem.value)

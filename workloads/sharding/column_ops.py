@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from kernels_ref.errors import UserError
 from workloads.graph import Op
 from workloads.ops import Collective, Einsum, Experts, Gather, Move, Vector
 from workloads.sharding.column_attention import attention, whole_input, whole_op
@@ -26,6 +27,8 @@ def gather(sharder: Sharder, op: Gather) -> None:
     if sharder.graph.tensors[source].kind == "table":
         _look_up(sharder, op)
         return
+    if sharder.graph.tensors[source].kind == "weight":
+        raise UserError(f"{op.name} picks columns of a matrix: no rule for a matrix among ranks")
     here = sharder.state(source)
     if here.kind == "partial":
         here = sharder.settle(source)

@@ -103,6 +103,8 @@ def _stage(graph: Graph, parts: Sequence[Sequence[_Unit]], index: int) -> Graph:
     tensors = dict(graph.tensors)
     last = index == len(parts) - 1
     sent = _token(graph) if last else graph.tensors[nodes[-1].op.output]
+    if sent.kind != "activation":
+        raise UserError(f"{graph.name}: a stage would end with {sent.name}, which is not sent on")
     if not last or graph.phase in STEPS:
         tensors |= {sent.name: sent, "handed_on": replace(sent, name="handed_on")}
         size = (sent.bytes, sent.elements)

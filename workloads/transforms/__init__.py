@@ -13,6 +13,7 @@ from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
 from workloads.transforms.depths import mixture_of_depths, recursion
 from workloads.transforms.layers import early_exit, skip_layers
 from workloads.transforms.neurons import sparse_neurons
+from workloads.transforms.outliers import outliers
 from workloads.transforms.parallel import (
     data_parallel,
     expert_parallel,
@@ -22,7 +23,6 @@ from workloads.transforms.parallel import (
     tensor_parallel,
     weight_gathered,
 )
-from workloads.transforms.outliers import outliers
 from workloads.transforms.predict import predict_kv
 from workloads.transforms.prefix import prefix_tree, shared_prefix
 from workloads.transforms.quantize import quantize

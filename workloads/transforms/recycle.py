@@ -15,13 +15,14 @@ KINDS = ("keys", "values")
 
 def recycle(graph: Graph, every: int, keep: int) -> Graph:
     """One step of `every` attends to all keys and copies the `keep` of the largest scores to a
-    second, small cache; the steps between attend to that alone. A step is the mean of them.
+    second, small cache; the steps between attend to that alone. A step is the mean of them. The
+    full step's scores are made once more, since attention in one pass leaves none; choosing looks
+    at each of them once. New rows are written to both caches; the small one has `keep` positions in
+    all, those new ones among them. Attention that sees no more keys stays as it is.
 
-    The full step's scores are made once more, since attention in one pass leaves none; choosing
-    looks at each of them once. New rows are written to both caches; the small one has `keep`
-    positions in all, those new ones among them. Attention that sees no more keys stays as it is.
-    Source: Recycled Attention, arXiv 2411.05787 (a fixed schedule of full steps, two caches). Not modeled: its schedule by the similarity of queries.
+    Source: Recycled Attention, arXiv 2411.05787 (a fixed schedule of full steps, two caches).
     Accuracy: an input.
+    Not modeled: its schedule by the similarity of queries.
     """
     if every < 2 or keep < 1:
         raise UserError(f"recycle: every is {every} and keep {keep}; at least 2 steps and 1 key")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, WithJsonSchema
 
+from accel_models.backing import Backing
 from accel_models.engines.tile import Engine
 from accel_models.engines.vector import VectorEngine
 from accel_models.facts import Count, Facts, Switch
@@ -116,6 +117,11 @@ class Design(Facts):
     area: Area | None = None
     price: Price | None = None
     memory: Memories
+    backing: dict[str, Backing] = Field(
+        default_factory=dict,
+        description="memories that no core reads: what lives there is fetched into the outermost "
+        "of `memory` first",
+    )
     cores: Annotated[dict[str, Core], Field(min_length=1)]
     links: dict[str, Link] = Field(default_factory=dict)
     notes: str | None = None

@@ -79,11 +79,21 @@ def read_bandwidth(flash: Flash, chunk_bytes: float, threads: int = THREADS) -> 
     """Useful bytes/s of reads of `chunk_bytes` at random places. Raises ValueError."""
     if chunk_bytes <= 0 or threads < 1:
         raise ValueError(f"chunks of {chunk_bytes:g} bytes, {threads} threads")
-    moved = ceil(chunk_bytes / PAGE) * PAGE
-    exponent = log(flash.peak_read / flash.random_4k) / log(SEQUENTIAL / PAGE)
-    device = min(flash.peak_read, flash.random_4k * (moved / PAGE) ** exponent)
-    asked = threads * moved / (flash.latency + moved / flash.peak_read)
-    return min(device, asked) * chunk_bytes / moved
+    device = (flash.peak_read, flash.random_4k, flash.latency)
+    return in_chunks(chunk_bytes, PAGE, device, threads)
+
+
+def in_chunks(
+    chunk_bytes: float, page: float, device: tuple[float, float, float], requests: int
+) -> float:
+    """Useful bytes/s by the formulas above. `device`: its peak, its rate in single pages at random
+    (the peak, where places do not matter), both bytes/s, and its latency in s."""
+    peak, random, latency = device
+    moved = ceil(chunk_bytes / page) * page
+    exponent = log(peak / random) / log(SEQUENTIAL / page)
+    reached = min(peak, random * (moved / page) ** exponent)
+    asked = requests * moved / (latency + moved / peak)
+    return min(reached, asked) * chunk_bytes / moved
 
 
 def read_s(flash: Flash, total_bytes: float, chunk_bytes: float, threads: int = THREADS) -> float:

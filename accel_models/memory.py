@@ -78,18 +78,23 @@ class Memory(Facts):
     @model_validator(mode="before")
     @classmethod
     def _one_way_of_giving_bandwidth(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            split = {"read_bandwidth", "write_bandwidth"} & data.keys()
-            if "bandwidth" not in data and len(split) < 2:
-                raise ValueError(
-                    "missing key 'bandwidth' (shared by reads and writes), "
-                    "or both 'read_bandwidth' and 'write_bandwidth'"
-                )
-            if "bandwidth" in data and split:
-                raise ValueError(
-                    "give 'bandwidth', or 'read_bandwidth' and 'write_bandwidth', not both ways"
-                )
-        return data
+        return one_way_of_giving_bandwidth(data)
+
+
+def one_way_of_giving_bandwidth(data: Any) -> Any:
+    """The block as written. Raises ValueError if its bandwidth is given twice or not at all."""
+    if isinstance(data, dict):
+        split = {"read_bandwidth", "write_bandwidth"} & data.keys()
+        if "bandwidth" not in data and len(split) < 2:
+            raise ValueError(
+                "missing key 'bandwidth' (shared by reads and writes), "
+                "or both 'read_bandwidth' and 'write_bandwidth'"
+            )
+        if "bandwidth" in data and split:
+            raise ValueError(
+                "give 'bandwidth', or 'read_bandwidth' and 'write_bandwidth', not both ways"
+            )
+    return data
 
 
 Memories = Annotated[dict[str, Memory], Field(min_length=1)]

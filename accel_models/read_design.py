@@ -30,6 +30,8 @@ from accel_models.reader import (
 )
 from accel_models.source import UNSOURCED, parse_source, source_for
 
+RESOURCES = ("matrix", "vector", "in_flight", "power", "launch", "access", "sync", "static")
+
 
 def read_design(name: str) -> Design:
     """The design of this shipped name or path. Raises DesignError, a line per problem."""
@@ -219,6 +221,10 @@ def _consistency_problems(design: Design) -> Iterator[Problem]:
                 what = "belongs in the chip's memory; here write per: core or engine"
                 yield ("cores", name, "memory", key, word), what
         yield from _mapping_problems(name, core, list(levels))
+    inner = (name for core in design.cores.values() for name in core.memory)
+    taken = {*design.memory, *inner, *design.links, *RESOURCES}
+    for name in taken & design.backing.keys():
+        yield ("backing", name), "the name is taken by another resource of the design"
     if design.power.static >= design.power.limit:
         yield ("power", "static"), "must be below the power limit"
 

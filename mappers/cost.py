@@ -16,6 +16,9 @@ overlap: all the rest of a single-buffered level's time. Power is a resource: dy
 
     energy = sum of bytes * energy per byte + MACs * energy + vector ops * energy + static * latency
 
+What runs beside other ops (fetches from a backing memory, mappers/fetching.py) takes only what is
+longer than they are: `beside` is taken off each resource's term, down to 0.
+
 Not modeled: contention between ops, DRAM bank conflicts and refresh (the event simulator's), clock
 gating of idle engines, data left on chip from one op to the next unless fused.
 """
@@ -48,6 +51,8 @@ class Work:
     serial: dict[str, float] = field(default_factory=dict)
     sync_s: float = 0.0  # engines handing tiles to each other, where nothing else can go on
     launches: int = 1
+    beside: dict[str, float] = field(default_factory=dict)  # what runs beside other ops: how much
+    # of each resource's time they hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +183,16 @@ FIXED = ("launch", "access", "sync")  # times that add to the latency whatever o
 
 
 def _rest(work: Work) -> dict[str, float]:
-    """Each resource's time that is neither the first loads, the last stores, nor serial."""
+    """Each resource's time that is neither the first loads, the last stores, nor serial, and that
+    other ops do not hide."""
     apart = (work.head, work.tail, work.serial)
-    return {
+    rest = {
         name: seconds - sum(part.get(name, 0.0) for part in apart)
         for name, seconds in work.busy.items()
     }
+    if not work.beside:
+        return rest
+    return {name: max(0.0, s - work.beside.get(name, 0.0)) for name, s in rest.items()}
 
 
 def exposed_by_resource(cost: Cost) -> dict[str, float]:

@@ -21,6 +21,7 @@ from accel_models.path import Path, memory_path
 from accel_models.reader import DesignError
 from mappers.context import Context
 from mappers.cost import in_sequence
+from mappers.fetching import fetches
 from mappers.fused_tables import with_tables
 from mappers.fusion import Step, best_division
 from mappers.groups import legal_groups
@@ -71,7 +72,8 @@ def map_graph(
     divided = known.setdefault(("division", objective, tuple(names)), {})
     steps = _division(wiring, planner, objective, divided)
     placed = tuple(_placed(step, planner, apart) for step in steps)
-    return Schedule(graph, design, objective, placed, tuple(paths))
+    fetched = tuple(fetches(graph, design, placed))
+    return Schedule(graph, design, objective, (*placed, *fetched), tuple(paths))
 
 
 def _division(

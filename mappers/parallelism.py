@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 
 from accel_models.design import Design
 from accel_models.path import Path, memory_path
@@ -22,6 +23,7 @@ from accel_models.reader import DesignError
 from accel_models.system import System
 from kernels_ref.errors import UserError
 from mappers.partition import SystemMemos, SystemSchedule, map_system
+from mappers.residence import residence
 from workloads.graph import Graph, GraphError, Op, Split
 from workloads.ops import Einsum, Experts
 from workloads.sharding.sharded import Sharded, shard
@@ -100,9 +102,8 @@ def _divisors(number: int) -> list[int]:
 
 def lacking(graph: Graph, design: Design) -> int:
     """Bytes of the graph's weights and caches beyond the design's outermost memory."""
-    memory = next(iter(design.memory.values()))
-    have = round(memory.capacity * memory.instances)
-    return max(0, graph.weight_bytes + graph.kv_bytes - have)
+    lives = residence(graph, design)
+    return max(0, ceil(lives.resident_bytes) - round(lives.capacity))
 
 
 def least_seconds(graph: Graph, design: Design) -> float:

@@ -14,9 +14,11 @@ from accel_models.system import System
 from mappers.arrangement import STAGE
 from mappers.assign import Amount
 from mappers.collective import collective_plan, transfer_plan
+from mappers.fetching import Fetch
 from mappers.map_graph import Memo, map_graph
 from mappers.overlap import Pair, overlapped
 from mappers.plan import Placed, Plan, Schedule
+from mappers.residence import residence
 from mappers.search.found import OBJECTIVES
 from workloads.graph import Graph
 from workloads.ops import Collective, Einsum
@@ -78,10 +80,8 @@ class StageCosts:
         )
 
     def fits(self, stage: int, machine: str) -> bool:
-        """Do the stage's weights and cache fit the chip's outermost memory?"""
-        graph = self.graphs[stage]
-        memory = next(iter(self.system.design(machine).memory.values()))
-        return graph.weight_bytes + graph.kv_bytes <= memory.capacity * memory.instances
+        """Do the stage's weights and cache fit the chip's outermost memory and its backing ones?"""
+        return residence(self.graphs[stage], self.system.design(machine)).fits
 
     def schedule(self, stage: int, machine: str) -> Schedule:
         """The stage on one chip, alone."""
@@ -98,7 +98,7 @@ class StageCosts:
         graph, found = self.graphs[stage], list[Placed]()
         paths = self.schedule(stage, machine).paths
         for placed in self.schedule(stage, machine):
-            op = graph.node(placed.op.name).op
+            op = placed.op if isinstance(placed.op, Fetch) else graph.node(placed.op.name).op
             if not isinstance(op, Collective):
                 found.append(placed)
                 continue

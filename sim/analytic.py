@@ -1,6 +1,7 @@
 """The closed-form simulator: a schedule's costs, composed over the graph into a Run.
 
-Ops run one after the other; the total is the sum of count times each op's cost (mappers/cost.py,
+Ops run one after the other (fetches from a backing memory beside the layer before, see
+mappers/fetching.py); the total is the sum of count times each op's cost (mappers/cost.py,
 the one definition of an op's latency and energy).
 Not modeled: overlap between ops, contention (the event simulator's).
 """
@@ -8,14 +9,17 @@ Not modeled: overlap between ops, contention (the event simulator's).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import ceil
+from typing import Any
 
 from accel_models.area import area_mm2
-from accel_models.design import PathKey
+from accel_models.design import Design, PathKey
 from accel_models.engines.pe import formats_hint
 from mappers.cost import exposed_by_resource, saved_without
 from mappers.map_graph import takes_some
 from mappers.plan import Placed, Schedule
-from sim.run import Limit, OpRun, Run, Traffic
+from mappers.residence import Residence, residence
+from sim.run import Held, Limit, OpRun, Run, Traffic
 from sim.trust import Shares, area_numbers, energy_numbers, latency_numbers, trust
 from workloads.graph import Graph
 
@@ -55,6 +59,7 @@ def run(schedule: Schedule) -> Run:
         dollars_per_hour=design.price.per_hour if design.price else None,
         warnings=tuple(_warnings(schedule)),
         facts=facts(schedule),
+        **held(graph, design),
     )
 
 
@@ -136,13 +141,7 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
 def memory_warnings(schedule: Schedule) -> Iterable[str]:
     """What a chip does not hold."""
     graph, design = schedule.graph, schedule.design
-    name, memory = next(iter(design.memory.items()))
-    need, have = graph.weight_bytes + graph.kv_bytes, memory.capacity * memory.instances
-    if need > have:
-        yield (
-            f"weights and cache need {need / 2**30:.1f} GiB, {design.name}'s {name} has "
-            f"{have / 2**30:.1f} GiB: the figures are those of a chip with enough memory"
-        )
+    yield from _misfits(residence(graph, design), design)
 
 
 def format_warnings(schedule: Schedule) -> Iterable[str]:
@@ -169,6 +168,37 @@ def context_warnings(graph: Graph) -> Iterable[str]:
             f"context {graph.context} is longer than the {graph.max_context} that "
             f"{graph.name} was made for"
         )
+
+
+def held(graph: Graph, design: Design) -> dict[str, Any]:
+    """Backing memories that hold something; if any does, what is left for the outermost one."""
+    lives = residence(graph, design)
+    used = {name: each for name, each in lives.backing.items() if each[0]}
+    return {
+        "resident_bytes": ceil(lives.resident_bytes) if used else None,
+        "backing": {name: Held(ceil(need), round(have)) for name, (need, have) in used.items()},
+    }
+
+
+def _misfits(lives: Residence, design: Design) -> Iterable[str]:
+    """A sentence for each memory that is too small for what lives there."""
+    away = any(need for need, _ in lives.backing.values())
+    if lives.resident_bytes > lives.capacity:
+        what = "what stays of weights and cache, with buffers, needs" if away else (
+            "weights and cache need"
+        )  # fmt: skip
+        offload = "; --apply 'offload(...)' keeps some in " + next(iter(design.backing), "")
+        yield (
+            f"{what} {lives.resident_bytes / 2**30:.1f} GiB, {design.name}'s "
+            f"{next(iter(design.memory))} has {lives.capacity / 2**30:.1f} GiB: the figures are "
+            f"those of a chip with enough memory{offload if design.backing and not away else ''}"
+        )
+    for name, (need, have) in lives.backing.items():
+        if need > have:
+            yield (
+                f"what is kept in {design.name}'s {name} needs {need / 2**30:.1f} GiB, it has "
+                f"{have / 2**30:.1f} GiB: the figures are those of one that is large enough"
+            )
 
 
 def facts(schedule: Schedule) -> dict[str, dict[str, float]]:

@@ -20,7 +20,7 @@ from accel_models.system import System
 from mappers.partition import StagePlan, SystemSchedule
 from mappers.plan import Placed
 from sim import analytic
-from sim.run import OpRun, Run, StageRun, Traffic, Trust
+from sim.run import Held, OpRun, Run, StageRun, Traffic, Trust
 from sim.trust import Shares, area_numbers, energy_numbers, latency_numbers, trust
 from workloads.graph import Graph
 from workloads.sharding.sharded import ways
@@ -74,6 +74,7 @@ def _stage(system: System, plan: StagePlan) -> StageRun:
         round(memory.capacity * memory.instances),
         float(plan.latency_s),
         float(joules) * len(plan.chips),
+        **analytic.held(graph, design),
     )
 
 
@@ -85,7 +86,7 @@ def _sizes(system: System, stages: Iterable[StagePlan]) -> dict[str, Any]:
     prices = [(n, design.price) for n, design in designs]
     area = sum(n * mm2 for n, mm2 in areas if mm2)
     hourly = sum(n * price.per_hour for n, price in prices if price)
-    return {
+    return _backing(runs) | {
         "weight_bytes": sum(len(run.chips) * run.weight_bytes for run in runs),
         "kv_bytes": sum(len(run.chips) * run.kv_bytes for run in runs),
         "memory_bytes": sum(len(run.chips) * run.memory_bytes for run in runs),
@@ -93,6 +94,18 @@ def _sizes(system: System, stages: Iterable[StagePlan]) -> dict[str, Any]:
         "area_is_die": all(design.area is not None for _, design in designs),
         "dollars_per_hour": hourly if all(price for _, price in prices) else None,
     }
+
+
+def _backing(runs: Iterable[StageRun]) -> dict[str, Any]:
+    """What lives in the chips' backing memories, by name, and what that leaves for their own."""
+    found: dict[str, Held] = {}
+    for run in runs:
+        for name, held in run.backing.items():
+            before, chips = found.get(name, Held(0, 0)), len(run.chips)
+            size, room = before.bytes + chips * held.bytes, before.capacity + chips * held.capacity
+            found[name] = Held(size, room)
+    left = sum(len(run.chips) * run.need_bytes for run in runs)
+    return {"resident_bytes": left if found else None, "backing": found}
 
 
 def _ops(stages: Iterable[StagePlan]) -> Iterator[OpRun]:

@@ -6,6 +6,7 @@ times figure.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,18 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes that a backing memory must hold, and has."""
+
+    bytes: int
+    capacity: int
+
+
+def _all_fit(backing: Mapping[str, Held]) -> bool:
+    return all(held.bytes <= held.capacity for held in backing.values())
+
+
+@dataclass(frozen=True, slots=True)
 class StageRun:
     """What a chip of a stage holds, and which chips of the system's numbers the stage has."""
 
@@ -89,16 +102,19 @@ class StageRun:
     memory_bytes: int
     latency_s: float
     energy_j: float  # of all its chips
+    resident_bytes: int | None = None  # of the weights and cache, if not all live there
+    backing: dict[str, Held] = field(default_factory=dict)  # each chip's own
 
     @property
     def need_bytes(self) -> int:
-        """Weights and cache of a chip."""
-        return self.weight_bytes + self.kv_bytes
+        """Weights and cache of a chip, as far as they live in its outermost memory; buffers."""
+        whole = self.weight_bytes + self.kv_bytes
+        return whole if self.resident_bytes is None else self.resident_bytes
 
     @property
     def fits(self) -> bool:
-        """Do they fit its outermost memory?"""
-        return self.need_bytes <= self.memory_bytes
+        """Do they fit its outermost memory, and its backing ones what is there?"""
+        return self.need_bytes <= self.memory_bytes and _all_fit(self.backing)
 
 
 @dataclass(frozen=True)
@@ -138,6 +154,8 @@ class Run:
     parallel: dict[str, int] = field(default_factory=dict)  # ranks along each axis; stages
     stages: tuple[StageRun, ...] = ()  # on a system
     interval_s: float | None = None  # from one batch to the next where the stages are all busy
+    resident_bytes: int | None = None  # of the weights and cache, if not all live there
+    backing: dict[str, Held] = field(default_factory=dict)  # the memories with the rest
 
     @property
     def unit(self) -> str:
@@ -160,10 +178,18 @@ class Run:
 
     @property
     def fits(self) -> bool:
-        """Do weights and cache fit the outermost memory, of every chip?"""
+        """Do weights and cache fit the outermost memory, of every chip, and the backing ones what
+        is there?"""
         if self.stages:
             return all(stage.fits for stage in self.stages)
-        return self.weight_bytes + self.kv_bytes <= self.memory_bytes
+        return self.main_bytes <= self.memory_bytes and _all_fit(self.backing)
+
+    @property
+    def main_bytes(self) -> int:
+        """Bytes that the outermost memory must hold: weights and cache, unless they live elsewhere,
+        and buffers for what is fetched."""
+        whole = self.weight_bytes + self.kv_bytes
+        return whole if self.resident_bytes is None else self.resident_bytes
 
     @property
     def chips(self) -> int:

@@ -70,6 +70,8 @@ def energy_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return tuple((*pair[:-1], "energy") for pair in pairs)
     if resource == "vector":
         return (("cores", path.name, "vector", "energy"),)
+    if resource in path.design.backing:
+        return (("backing", resource, "energy"),)
     if resource in path.design.links and path.design.links[resource].energy:
         return (("links", resource, "energy"),)
     return (("power", "static"),)

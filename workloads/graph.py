@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kernels_ref.errors import UserError
 from kernels_ref.formats import Format
+from workloads.away import Away
 
 if TYPE_CHECKING:
     import networkx
@@ -35,12 +36,14 @@ class GraphError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`shape` outermost first; scales are shared along the last axis. Bytes include metadata."""
+    """`shape` outermost first; scales are shared along the last axis. Bytes include metadata. One
+    that is not all in the chip's own memory says so in `away`."""
 
     name: str
     shape: tuple[int, ...]
     format: Format
     kind: str
+    away: Away | None = None
 
     @property
     def elements(self) -> int:

@@ -71,6 +71,13 @@ class StageDocument(TypedDict):
     energy_j: float
 
 
+class HeldDocument(TypedDict):
+    """What lives in a backing memory, and its size."""
+
+    bytes: int
+    capacity_bytes: int
+
+
 class RunDocument(TypedDict):
     """A simulated phase. `provenance` is the share of the latency that rests on each kind of
     number."""
@@ -110,6 +117,8 @@ class RunDocument(TypedDict):
     parallel: dict[str, int]
     stages: NotRequired[list[StageDocument]]
     interval_s: NotRequired[float]
+    resident_bytes: NotRequired[int]
+    backing: NotRequired[dict[str, HeldDocument]]
     limits: list[LimitDocument]
     warnings: list[str]
     ops: list[OpDocument]
@@ -144,6 +153,12 @@ def run_document(run: Run) -> RunDocument:
         document["stages"] = [_stage(stage) for stage in run.stages]
     if run.interval_s is not None:
         document["interval_s"] = run.interval_s
+    if run.backing:
+        document["resident_bytes"] = run.main_bytes
+        document["backing"] = {
+            name: {"bytes": held.bytes, "capacity_bytes": held.capacity}
+            for name, held in run.backing.items()
+        }
     document["limits"] = [
         {"resource": x.resource, "exposed_s": x.exposed_s, "saves_s": x.saves_s} for x in run.limits
     ]

@@ -72,6 +72,9 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
     if run.stages:
         axes = ", ".join(f"{axis} {ways}" for axis, ways in run.parallel.items())
         yield "Chips", str(run.chips), axes or "no parallelism"
+    for name, held in run.backing.items():
+        parts += f"; {binary(held.bytes)} in {name} of {binary(held.capacity)}"
+    parts += f"; {binary(run.main_bytes)} here" if run.backing else ""
     yield "Memory", f"{binary(need)}, {fits}", f"{parts}; capacity {binary(run.memory_bytes)}"
     if run.cost_usd is not None:
         per_million = run.cost_usd / run.produced_tokens * 1e6

@@ -8,6 +8,7 @@ from typing import Any
 
 from accel_models.area import area_mm2, area_parts
 from accel_models.design import Design
+from accel_models.flash import SEQUENTIAL
 from accel_models.library import list_designs
 from accel_models.path import memory_path
 from accel_models.pes import GATE_PES
@@ -41,6 +42,7 @@ def design_document(name: str) -> dict[str, Any]:
         "power_limit_w": design.power.limit,
         "static_power_w": design.power.static,
         "cores": {name: _core(design, name) for name in design.cores},
+        **({"backing": _backing(design)} if design.backing else {}),
         "links": {
             name: {
                 "topology": link.topology,
@@ -50,6 +52,23 @@ def design_document(name: str) -> dict[str, Any]:
             for name, link in design.links.items()
         },
         "notes": design.notes,
+    }
+
+
+def _backing(design: Design) -> dict[str, Any]:
+    """Memories that no core reads; rates in chunks of one granule and of 1 MiB."""
+    return {
+        name: {
+            "kind": memory.kind,
+            "capacity_bytes": memory.capacity,
+            "read_bytes_per_s": memory.read_bytes_per_s(SEQUENTIAL, design.clock),
+            "read_granule_bytes_per_s": memory.read_bytes_per_s(memory.granularity, design.clock),
+            "write_bytes_per_s": memory.peaks(design.clock)[1],
+            "granularity_bytes": memory.granularity,
+            "latency_s": memory.latency,
+            "pj_per_bit": memory.energy * 1e12,
+        }
+        for name, memory in design.backing.items()
     }
 
 

@@ -21,6 +21,7 @@ GROUPS = {
     "gather": "gathers",
     "move": "copies",
     "collective": "between chips",
+    "fetch": "fetches, beside layers",
 }
 SHOWN_LIMITS = 4
 WIDTH_WITHOUT_TERMINAL = 140
@@ -54,7 +55,7 @@ def _headline(run: Run) -> list[Text]:
     area += "" if run.area_is_die or not run.area_mm2 else ", of the parts that state one"
     energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/{run.unit}"
     fits = "fits" if run.fits else "[red]does not fit[/]"
-    need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}"
+    need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}{_elsewhere(run)}"
     formats = escape(run.formats)
     speed = f"[bold]{run.tokens_per_s:.4g}[/] {run.unit}s/s"
     rows = {
@@ -76,6 +77,14 @@ def _chips(run: Run) -> str:
     most = f"the fullest holds {binary(full.need_bytes)}: {fits} {binary(full.memory_bytes)}"
     every = f"; a batch every {si(run.interval_s, 's')}" if run.interval_s else ""
     return f"[bold]{run.chips}[/]: {axes}{every}; {most}"
+
+
+def _elsewhere(run: Run) -> str:
+    """What lives in backing memories, and what that leaves."""
+    if not run.backing:
+        return ""
+    parts = (f"{binary(h.bytes)} in {n} of {binary(h.capacity)}" for n, h in run.backing.items())
+    return f", {', '.join(parts)}, here {binary(run.main_bytes)}"
 
 
 def _money(run: Run) -> str:

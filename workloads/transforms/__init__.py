@@ -11,8 +11,10 @@ from workloads.graph import Graph
 from workloads.transforms.attention_sparsity import block_sparse, window
 from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
 from workloads.transforms.depths import mixture_of_depths, recursion
+from workloads.transforms.expert_cache import expert_cache
 from workloads.transforms.layers import early_exit, skip_layers
 from workloads.transforms.neurons import sparse_neurons
+from workloads.transforms.offload import load_neurons, offload
 from workloads.transforms.outliers import outliers
 from workloads.transforms.parallel import (
     data_parallel,
@@ -63,4 +65,7 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "expert_parallel": expert_parallel,
     "sequence_parallel": sequence_parallel,
     "pipeline_parallel": pipeline_parallel,
+    "offload": offload,
+    "load_neurons": load_neurons,
+    "expert_cache": expert_cache,
 }

@@ -11,6 +11,7 @@ from workloads.ops import Einsum, Vector
 from workloads.transforms.edit import renewed, share
 
 WHOLE = ".whole"
+ACTIVE = ".active"  # what is computed and read of the matrix of this name
 
 
 def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0) -> Graph:
@@ -49,7 +50,7 @@ def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0
         if isinstance(node.op, Einsum):
             weight = node.op.inputs[1]
             kept[weight] = copies[weight]
-            kept[f"{weight}.active"] = 0.0
+            kept[weight + ACTIVE] = 0.0
     return renewed(graph, nodes, tensors, copies=kept)
 
 
@@ -96,10 +97,19 @@ def _sparse(graph: Graph, op: Op, part: str, active: float, tensors: dict[str, T
     weight = graph.tensors[op.inputs[1]]
     n, k = weight.shape
     shape = (n, size) if part == "out" else (size, k)
-    name = f"{weight.name}.active"
+    name = weight.name + ACTIVE
     tensors[name] = replace(weight, name=name, shape=shape)
+    if weight.away:
+        chunk = neuron_bytes(weight, tensors[name])
+        tensors[name] = replace(tensors[name], away=replace(weight.away, chunk=chunk))
     inputs = (op.inputs[0], name, *op.inputs[2:])
     return replace(op, inputs=inputs, ranks={**op.ranks, rank: size})
+
+
+def neuron_bytes(whole: Tensor, active: Tensor) -> float:
+    """Bytes of one neuron in a matrix: those that lie together where it is stored by neurons."""
+    axis = 0 if active.shape[0] < whole.shape[0] else 1
+    return active.bytes / active.shape[axis]
 
 
 def _whole(graph: Graph, node: Node, correct: int, tensors: dict[str, Tensor]) -> list[Node]:
@@ -121,7 +131,7 @@ def _predictor(
     source, width = op.inputs[0], op.ranks["k"]
     for number, size in enumerate((rank, op.ranks["n"])):
         name = f"{op.name}.predictor{number}"
-        weight = replace(like, name=f"{name}.weight", shape=(size, width))
+        weight = replace(like, name=f"{name}.weight", shape=(size, width), away=None)
         made = replace(graph.tensors[op.output], name=name, shape=(rows, size))
         tensors |= {weight.name: weight, name: made}
         ranks = {"m": rows, "n": size, "k": width}

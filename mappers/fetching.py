@@ -1,23 +1,22 @@
-"""Tensors that live in a design's backing memories: what fetching them adds to a
-step.
+"""Tensors that live in a design's backing memories: what fetching them adds to a step.
 
 The layers of one kind run one after the other, and while one computes, what the next one reads is
 fetched (prefetch by one layer, two buffers; ZeRO-Inference, DeepSpeed Inference, arXiv 2207.00032,
 sec. 6; FlexGen, arXiv 2303.06865, sec. 3). In the steady state a layer that fetches takes
 
-    max(C, max over backing memories b of F_b, max over r of B_r + M_r) + L
+    max(C, max over backing memories b of F_b, max over r of B_r + M_r - L) + L
 
     C    the latencies of its ops                       F_b  time of what is fetched ahead from b,
     L    time of what is fetched late (nothing hides it)     and of the cache rows written to it
     B_r  what its ops keep the outermost memory, or the power supply, busy for; M_r: the same of the
          fetched bytes (written there) and of the rows on their way out (read there)
 
-and a layer that does not, C. The ops of a layer stand in the schedule as they are; an entry `fetch`
-for those layers is what is longer: its latency is the difference, its busy times and bytes are
-whole. Layers that fetch different tensors are nested: those with the smaller share also fetch the
-tensors with the larger one. What is fetched for ops outside of layers is hidden by these only.
-
-What fits is `mappers/residence.py`.
+and a layer that does not, C. The energy of backing memories and their links counts, though the
+chip's power supply does not feed them. The ops of a layer stand in the schedule as they are; an
+entry `fetch` for those layers is what is longer: its latency is the difference, its busy times and
+bytes are whole. Layers that fetch different tensors are nested: those with the smaller share also
+fetch the tensors with the larger one. What is fetched for ops outside of layers is hidden by these
+only. What fits is `mappers/residence.py`.
 Not modeled: the first layer of a run of steps, whose fetch is hidden by the step before it; copy
 kernels that take cores; a queue in which one layer's late fetches wait for the next one's early
 ones.
@@ -26,11 +25,12 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accel_models.backing import Backing
 from accel_models.design import Design
-from mappers.cost import Traffic, Work, add_traffic, compose, memory_joules
+from accel_models.path import Path
+from mappers.cost import Cost, Traffic, Work, add_traffic, compose, memory_joules
 from mappers.plan import Placed, Plan
 from mappers.residence import Asked, backing_of, layers
 from workloads.graph import Graph
@@ -69,38 +69,49 @@ def _plan(asked: Sequence[Asked], own: Sequence[Placed], count: float, design: D
     by_memory: dict[str, list[Asked]] = {}
     for one in asked:
         by_memory.setdefault(backing_of(design, one.away), []).append(one)
-    main = path.levels[0]
-    ops_s = sum(p.count * float(p.cost.latency_s) for p in own) / count
-    beside = dict.fromkeys(by_memory, ops_s)
-    for resource in (main.name, "power"):
-        held = sum(p.count * float(p.cost.work.busy.get(resource, 0.0)) for p in own) / count
-        beside[resource] = ops_s - held
-    traffic = {main.name: _through(asked)}
-    busy, serial, joules = {}, {}, dict[str, float]()
-    for name, parts in by_memory.items():
-        store = _Store(name, design.backing[name], design.clock)
-        ahead, serial[name] = store.seconds(parts)
-        busy[name] = ahead + serial[name]
-        traffic[name] = store.traffic(parts)
-        joules[name] = store.joules(traffic[name])
-    read, written = (sum(way) for way in zip(*traffic[main.name].values(), strict=True))
-    busy[main.name] = float(main.seconds(read, written, main.instances))
-    late = sum(one.away.late(one.read) for one in asked)
-    beside[main.name] += float(main.seconds(0.0, late, main.instances))  # while the ops wait
-    joules |= memory_joules({main.name: traffic[main.name]}, path)
-    work = Work(busy, {}, {}, joules, traffic, serial, launches=0, beside=beside)
-    cost = compose(work, path)
-    numbers: dict[str, tuple[tuple[str, ...], ...]] = {
-        name: tuple(("backing", name, key) for key in _keys(design.backing[name], traffic[name]))
-        for name in by_memory
-    }
-    size = sum(one.fetched for one in asked)
-    stored, where = sum(one.written for one in asked), ", ".join(by_memory)
-    tile = f"{size / 2**20:,.1f} MiB from {where}" + (
-        f", {stored / 2**20:,.1f} MiB to it" if stored else ""
+    stores = {name: _Store(name, design.backing[name], design.clock) for name in by_memory}
+    outside = {name: stores[name].traffic(parts) for name, parts in by_memory.items()}
+    seconds = {name: stores[name].seconds(parts) for name, parts in by_memory.items()}
+    joules = {name: stores[name].joules(moved) for name, moved in outside.items()}
+    cost = _beside(_work(asked, seconds, path), own, count, path)
+    cost = replace(
+        cost,
+        energy_j=cost.energy_j + sum(joules.values()),
+        joules=cost.joules | joules,
+        work=replace(cost.work, traffic=cost.work.traffic | outside),
     )
+    numbers: dict[str, tuple[tuple[str, ...], ...]] = {
+        name: tuple(("backing", name, key) for key in _keys(design.backing[name], moved))
+        for name, moved in outside.items()
+    }
+    size, where = sum(one.fetched for one in asked), ", ".join(by_memory)
+    stored = sum(one.written for one in asked)
+    tile = f"{size / 2**20:,.1f} MiB from {where}"
+    tile += f", {stored / 2**20:,.1f} MiB to it" if stored else ""
     mapping = {"fetched_bytes": size, "stored_bytes": stored, "backing": list(by_memory)}
     return Plan(path, cost, tile, mapping, 0.0, 0.0, rests_on=numbers)
+
+
+def _work(asked: Sequence[Asked], seconds: dict[str, tuple[float, float]], path: Path) -> Work:
+    """What the chip sees of it: the links (seconds ahead and late), the outermost memory."""
+    main = path.levels[0]
+    traffic = {main.name: _through(asked)}
+    read, written = (sum(way) for way in zip(*traffic[main.name].values(), strict=True))
+    busy = {name: ahead + late for name, (ahead, late) in seconds.items()}
+    busy[main.name] = float(main.seconds(read, written, main.instances))
+    late = {name: late for name, (_, late) in seconds.items()}
+    return Work(busy, {}, {}, memory_joules(traffic, path), traffic, late, launches=0)
+
+
+def _beside(work: Work, own: Sequence[Placed], count: float, path: Path) -> Cost:
+    """The work beside a layer of these ops. What they leave of the outermost memory and of the
+    power supply hides its share; so does the time in which they wait for what is late."""
+    ops_s = sum(p.count * float(p.cost.latency_s) for p in own) / count
+    beside = dict.fromkeys(work.busy, ops_s)
+    for resource in (path.levels[0].name, "power"):
+        used = sum(p.count * float(p.cost.work.busy.get(resource, 0.0)) for p in own) / count
+        beside[resource] = ops_s - used + sum(work.serial.values())
+    return compose(replace(work, beside=beside), path)
 
 
 def _through(asked: Sequence[Asked]) -> dict[str, tuple[float, float]]:

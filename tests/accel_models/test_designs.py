@@ -31,6 +31,8 @@ PEAKS = [
     ("a100_sxm", "sm", "fp16", 312.0, "NVIDIA A100 data sheet"),
     ("a100_sxm", "sm", "int8", 624.0, "NVIDIA A100 data sheet"),
     ("int8_tensor_core_a100", "sm", "int8", 624.0, "the A100's own INT8 peak"),
+    ("a100_sxm_host", "sm", "fp16", 312.0, "NVIDIA A100 data sheet"),
+    ("a6000_host", "sm", "fp16", 154.8, "NVIDIA RTX A6000, 309.7 with sparsity"),
     ("a6000", "sm", "fp16", 154.8, "NVIDIA RTX A6000, 309.7 with sparsity"),
     ("a6000", "sm", "int8", 309.7, "NVIDIA RTX A6000, 619.3 with sparsity"),
     ("l40s", "sm", "fp8", 733.0, "NVIDIA L40S data sheet, 1466 with sparsity"),

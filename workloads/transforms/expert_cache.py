@@ -40,11 +40,11 @@ def expert_cache(
     hit: float | None = None,
     predictor: float = 0.0,
 ) -> Graph:
-    """All experts live in the design's first backing memory, a share `held` of each layer's also in
-    the chip's. `hit`: of the experts that a step needs, the share found there; derived from `skew`
-    (routing's) and `policy` (lru, static) where it is not given. Missed ones are fetched when they
-    are needed, or, a `predictor` being right in a share of them, one layer ahead, its wrong guesses
-    too.
+    """All experts live in a backing memory, the design's first or where `offload` has put them; a
+    share `held` of each layer's also in the chip's. `hit`: of the experts that a step needs, the
+    share found there; derived from `skew` (routing's) and `policy` (lru, static) where it is not
+    given. Missed ones are fetched when they are needed, or, a `predictor` being right in a share of
+    them, one layer ahead, its wrong guesses too.
 
     Source: Eliseev & Mazur, arXiv 2312.17238, sec. 3.1 (LRU), 3.2 (speculative loading);
     ExpertFlow, arXiv 2410.17954; HybriMoE, arXiv 2504.05897; the module has the formulas'.
@@ -69,7 +69,8 @@ def expert_cache(
             picked = max(1, op.rows // (graph.batch * graph.tokens))
             rates = wanted(count, min(picked, count), graph.batch * graph.tokens, skew)
             found = hit_rate(rates, portion * count, policy) if hit is None else hit
-            away = Away(missed=1.0 - found, early=right, held=portion)
+            memory = tensor.away.memory if tensor.away else ""
+            away = Away(memory, missed=1.0 - found, early=right, held=portion)
             changed[name] = replace(tensor, away=away)
     return renewed(graph, tensors=changed)
 

@@ -7,8 +7,10 @@ from functools import cache
 import pytest
 
 from accel_models.read_design import parse_design, read_design
+from accel_models.read_system import read_system
 from accel_models.reader import DesignError
 from mappers import map_graph
+from mappers.partition import Sharded, map_system
 from mappers.residence import residence
 from sim import simulate
 from sim.report.document import run_document
@@ -197,3 +199,13 @@ def test_memories_that_are_not_there(design, text, message) -> None:
 def test_seconds_rest_on_the_link_s_numbers() -> None:
     shares = run("offload").latency_trust.shares
     assert shares["recalled"] > 0.95, "the link's efficiency"
+
+
+def test_a_stage_of_a_system_fetches_as_a_chip_does() -> None:
+    graph = apply(build(read_config("opt-125m"), decode(1, 64)), "offload")
+    alone = map_graph(graph, read_design("a6000_host"))
+    placed = map_system(Sharded((graph,), {}), read_system("a6000_host"))
+    expected = sum(p.count * float(p.cost.latency_s) for p in alone)
+    assert any(p.op.kind == "fetch" for p in placed.stages[0].schedule)
+    assert placed.latency_s == pytest.approx(expected, rel=1e-9)
+    assert placed.stages[0].fits

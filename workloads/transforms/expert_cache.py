@@ -65,14 +65,18 @@ def expert_cache(
     for op in experts:
         for name in op.inputs[1:]:
             tensor = graph.tensors[name]
-            count = tensor.shape[0]
-            picked = max(1, op.rows // (graph.batch * graph.tokens))
-            rates = wanted(count, min(picked, count), graph.batch * graph.tokens, skew)
-            found = hit_rate(rates, portion * count, policy) if hit is None else hit
+            rates = _rates(graph, op, skew)
+            found = hit_rate(rates, portion * len(rates), policy) if hit is None else hit
             memory = tensor.away.memory if tensor.away else ""
             away = Away(memory, missed=1.0 - found, early=right, held=portion)
             changed[name] = replace(tensor, away=away)
     return renewed(graph, tensors=changed)
+
+
+def _rates(graph: Graph, op: Experts, skew: float) -> list[float]:
+    """Of the op's experts in a step of the graph."""
+    count, tokens = graph.tensors[op.inputs[1]].shape[0], graph.batch * graph.tokens
+    return wanted(count, min(max(1, op.rows // tokens), count), tokens, skew)
 
 
 def wanted(experts: int, picked: int, tokens: int, skew: float) -> list[float]:

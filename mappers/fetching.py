@@ -19,7 +19,7 @@ fetch the tensors with the larger one. What is fetched for ops outside of layers
 only. What fits is `mappers/residence.py`.
 Not modeled: the first layer of a run of steps, whose fetch is hidden by the step before it; copy
 kernels that take cores; a queue in which one layer's late fetches wait for the next one's early
-ones.
+ones; on a system, collectives, which fetches could hide behind too, and chips that share a link.
 """
 
 from __future__ import annotations
@@ -86,10 +86,13 @@ def _plan(asked: Sequence[Asked], own: Sequence[Placed], count: float, design: D
     }
     size, where = sum(one.fetched for one in asked), ", ".join(by_memory)
     stored = sum(one.written for one in asked)
-    tile = f"{size / 2**20:,.1f} MiB from {where}"
-    tile += f", {stored / 2**20:,.1f} MiB to it" if stored else ""
+    tile = f"{_mib(size)} from {where}" + (f", {_mib(stored)} to it" if stored else "")
     mapping = {"fetched_bytes": size, "stored_bytes": stored, "backing": list(by_memory)}
     return Plan(path, cost, tile, mapping, 0.0, 0.0, rests_on=numbers)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
 
 
 def _work(asked: Sequence[Asked], seconds: dict[str, tuple[float, float]], path: Path) -> Work:

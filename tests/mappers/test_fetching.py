@@ -201,6 +201,36 @@ def test_seconds_rest_on_the_link_s_numbers() -> None:
     assert shares["recalled"] > 0.95, "the link's efficiency"
 
 
+PAIR = """
+title: Two with a host each
+source: "guess: a test"
+machines: {gpu: {design: a100_sxm_host, count: 2}}
+links:
+  nvlink: {topology: switch, bandwidth: 300 GB/s, efficiency: 1.0, latency: 600 ns,
+           energy: 11 pJ/bit, source: "guess: a test"}
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["offload+tensor_parallel(2)", "tensor_parallel(2)+offload", "offload+data_parallel(2)"]
+)
+def test_chips_fetch_their_share_each_over_its_own_link(tmp_path, text) -> None:
+    (tmp_path / "pair.yaml").write_text(PAIR)
+    done = run(text, design=str(tmp_path / "pair.yaml"), model="opt-125m", batch=2)
+    alone = run("offload", model="opt-125m", batch=2)
+    copies = 2 if "data" in text else 1
+    moved = [sum(o.count * o.traffic_bytes["host"] for o in fetch_of(r)) for r in (done, alone)]
+    assert moved[0] == pytest.approx(copies * moved[1], rel=0.01)  # biases are on both
+    assert done.backing["host"].bytes == pytest.approx(
+        copies * alone.backing["host"].bytes, rel=0.01
+    )
+    assert done.fits
+    waits = [
+        sum(o.count * o.busy_s["host"] for o in fetch_of(r)) - 12 * LATENCY for r in (done, alone)
+    ]
+    assert waits[0] == pytest.approx(copies * waits[1] / 2, rel=0.01)
+
+
 def test_a_stage_of_a_system_fetches_as_a_chip_does() -> None:
     graph = apply(build(read_config("opt-125m"), decode(1, 64)), "offload")
     alone = map_graph(graph, read_design("a6000_host"))

@@ -188,7 +188,7 @@ def test_a_draft_and_its_verification_fetch_each_for_themselves() -> None:
     graph = build(read_config("llama-3-8b"), decode(1, 512))
     after = apply(graph, "offload+speculate(4,0.8)")
     counts = {kind.name: kind.count for kind in layers(after)}
-    assert counts == {"draft.": 4 * 16, "": 32}
+    assert counts == {"draft": 4 * 16, "": 32}
 
 
 def test_a_prompt_reads_each_weight_once() -> None:

@@ -14,7 +14,8 @@ from math import ceil
 from accel_models.design import Control, Core, Design, PathKey
 from accel_models.engines.blocks import Simd
 from accel_models.engines.pe import PE, Datapath, Pair, choose_datapath
-from accel_models.engines.tile import Engine
+from accel_models.engines.sparse import engine_form
+from accel_models.engines.tile import Engine, EngineForm
 from accel_models.engines.vector import VectorEngine
 from accel_models.memory import Memory
 from accel_models.reader import DesignError
@@ -122,9 +123,15 @@ class Path:
             runs_on="vector",
         )
 
+    def form(self, pair: Datapath) -> EngineForm:
+        """The engine's numbers in this format pair, zeros that it skips left out."""
+        return engine_form(self.engine, pair, pair.skip)
+
     def peak_macs_per_s(self, pair: Datapath) -> float:
-        """All engines of all cores, full, in this format pair."""
-        per_cycle = self.engine.peak(pair.pair.macs_per_cycle, pair.weight.bits)
+        """All engines of all cores, full, in this format pair: MACs of the dense operation, those
+        that are skipped among them."""
+        rate = pair.pair.macs_per_cycle * pair.skip.deeper
+        per_cycle = self.engine.peak(rate, pair.weight.bits) / pair.skip.issued
         return per_cycle * self.engine.count * self.cores * self.clock_hz
 
     def vector_seconds(self, work: dict[str, float], cores: float) -> float:

@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from kernels_ref.errors import UserError
+from kernels_ref.formats import Format
 
 Shape = tuple[int, int]
 
@@ -42,6 +43,16 @@ class Compressed:
 
 class Pattern(Protocol):
     """A rule for what is kept, and its encoding."""
+
+    @property
+    def density(self) -> Fraction:
+        """Share of the elements that is kept."""
+
+    def __str__(self) -> str:
+        """As it is named: 2:4, 16x16 blocks of density 0.2."""
+
+    def kept(self, shape: Shape) -> int:
+        """Elements that are kept of weights of this shape, padding left out."""
 
     def mask(self, weights: np.ndarray) -> np.ndarray:
         """Bool [rows, k]: what is kept of these weights."""
@@ -73,6 +84,17 @@ class NOfM:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= self.m <= 256:
             raise SparsityError(f"{self.n}:{self.m} sparsity needs 1 <= n <= m <= 256")
+
+    @property
+    def density(self) -> Fraction:
+        return Fraction(self.n, self.m)
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    def kept(self, shape: Shape) -> int:
+        groups, rest = divmod(shape[1], self.m)
+        return shape[0] * (groups * self.n + min(self.n, rest))
 
     @property
     def place_bits(self) -> int:
@@ -137,6 +159,12 @@ class BlockSparse:
         if min(self.block) < 1:
             raise SparsityError(f"a block has at least one element, not {self.block}")
 
+    def __str__(self) -> str:
+        return f"{self.block[0]}x{self.block[1]} blocks of density {float(self.density):g}"
+
+    def kept(self, shape: Shape) -> int:
+        return min(prod(shape), ceil(self.density * self._count(shape)) * prod(self.block))
+
     def bitmap(self, weights: np.ndarray) -> np.ndarray:
         """Which blocks are kept: bool [blocks along rows, blocks along k]."""
         blocks = self._blocks(np.abs(weights.astype(np.float64)))
@@ -162,8 +190,12 @@ class BlockSparse:
         return self.density * bits + Fraction(1, prod(self.block))
 
     def storage_bits(self, shape: Shape, bits: int) -> int:
-        blocks = prod(ceil(size / side) for size, side in zip(shape, self.block, strict=True))
+        blocks = self._count(shape)
         return ceil(self.density * blocks) * prod(self.block) * bits + blocks
+
+    def _count(self, shape: Shape) -> int:
+        """Blocks, partial ones too."""
+        return prod(ceil(size / side) for size, side in zip(shape, self.block, strict=True))
 
     def _blocks(self, weights: np.ndarray) -> np.ndarray:
         """[blocks along rows, blocks along k, block rows, block columns], filled with zeros."""
@@ -193,6 +225,12 @@ class Unstructured:
 
     def __post_init__(self) -> None:
         _check_density(self.density)
+
+    def __str__(self) -> str:
+        return f"unstructured of density {float(self.density):g}"
+
+    def kept(self, shape: Shape) -> int:
+        return ceil(self.density * prod(shape))
 
     def mask(self, weights: np.ndarray) -> np.ndarray:
         return _largest(np.abs(weights.astype(np.float64)), self.density)
@@ -227,6 +265,17 @@ class Unstructured:
         if not self.column_bits:
             return kept * bits + prod(shape)
         return kept * (bits + self.column_bits) + (shape[0] + 1) * self.pointer_bits
+
+
+def stored_bits(pattern: Pattern, number_format: Format, shape: tuple[int, ...]) -> int:
+    """Storage of one or more sparse matrices [..., rows, k] in a format: kept values, places, and
+    all scales and tables of the dense weights. Codes that are packed tighter than their bits where
+    dense (five ternary digits to a byte) take whole bits here."""
+    count, (rows, k) = prod(shape[:-2]), shape[-2:]
+    word = number_format.of.packed or Fraction(number_format.bits)
+    codes = rows * ceil(k / word.denominator) * word.numerator
+    scales = number_format.storage_bits(count * rows * k, k) - count * codes
+    return count * pattern.storage_bits((rows, k), number_format.bits) + scales
 
 
 def rows_of(compressed: Compressed) -> tuple[np.ndarray, np.ndarray]:

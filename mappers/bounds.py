@@ -22,6 +22,7 @@ from mappers.flash_problem import exchange
 from mappers.fused_operands import matmul_of
 from mappers.fused_pair import Share, shares
 from mappers.groups import Group
+from mappers.sparse_weights import least_work, sparse_weights
 from workloads.graph import Op
 
 
@@ -62,8 +63,9 @@ def _part(
             runs_on, pair = _pair(op, context)
             block = runs_on.engine.geometry(pair.pair.macs_per_cycle)[0]
             idle = max(1.0, block / share.rows) if share else 1.0
-            matrix += idle * op.macs / runs_on.peak_macs_per_s(pair)
-            joules += op.macs * pair.pair.energy
+            peak, each = least_work(pair, sparse_weights(op, context.graph), runs_on)
+            matrix += idle * op.macs / peak
+            joules += op.macs * each
         if op.kind == "vector" and op.output not in context.tables:
             for cls, n in op.vector_ops.items():
                 vector[cls] = vector.get(cls, 0) + n

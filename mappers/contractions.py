@@ -13,6 +13,7 @@ from accel_models.path import Path
 from accel_models.reader import DesignError
 from kernels_ref.formats import Format, get_format
 from mappers.problem import Contraction
+from mappers.sparse_weights import skipping, sparse_weights
 from workloads.graph import Graph, GraphError, Tensor
 from workloads.ops import Attention, Einsum, Experts
 
@@ -49,7 +50,8 @@ def contraction(
     if isinstance(op, Experts):
         op = max(op.parts(), key=lambda part: part.macs)
     if isinstance(op, Einsum):
-        return of_einsum(op, graph, pair), path
+        problem = of_einsum(op, graph, pair)
+        return skipping(problem, sparse_weights(op, graph), path), path
     return of_attention(op, graph, pair, name.rpartition(".")[2]), path
 
 

@@ -121,6 +121,9 @@ def pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:
     if path.runs_on == "vector":
         return (("cores", path.name, "vector", "ops_per_cycle"),)
     at = ("cores", path.name, "matrix", "pe", "formats", pair.key)
+    if pair.skip.key:
+        skip = ("cores", path.name, "matrix", "pe", "sparse", pair.skip.key)
+        return (*at, "macs_per_cycle"), (*skip, "speedup")
     return ((*at, "macs_per_cycle"),)
 
 
@@ -130,6 +133,7 @@ def _variant(matmul: Matmul, statistics: bool) -> str:
     parts += ["prologue"] if matmul.prologue else []
     parts += ["merged"] if len(group.anchors) > 1 else []
     parts += ["epilogue"] if group.epilogue else []
+    parts += [matmul.pair.skip.name] if matmul.pair.skip.name else []
     return " + ".join(parts)
 
 

@@ -18,6 +18,7 @@ from mappers.fused_rows import PARAMETERS, written_bytes
 from mappers.fused_tables import reads_tables
 from mappers.groups import Group
 from mappers.problem import Contraction
+from mappers.sparse_weights import skipping, sparse_weights
 from workloads.graph import Op
 
 
@@ -105,6 +106,7 @@ def matmul_of(group: Group, context: Context) -> Matmul:
     path, pair = datapath_of(context, b.format, a.format)
     plain = [replace(op, inputs=(source, *op.inputs[1:])) for op in group.anchors]  # type: ignore[type-var]
     bare = merged([of_einsum(op, graph, pair) for op in plain])  # type: ignore[arg-type]
+    bare = skipping(bare, sparse_weights(first, graph), path)
     prologue = group.prologue
     if tables and reads_tables(path):
         bare = replace(bare, activation_bytes=context.size(tables.output) / a.elements)
@@ -112,7 +114,7 @@ def matmul_of(group: Group, context: Context) -> Matmul:
         prologue = tuple(op for op in prologue if op is not tables)
     elif tables:
         raise DesignError(f"{path.name}: {first.name}: these engines read no tables")
-    return Matmul(group, context, path, pair, bare, prologue)
+    return Matmul(group, context, path, bare.datapath, bare, prologue)
 
 
 def merged(problems: list[Contraction]) -> Contraction:

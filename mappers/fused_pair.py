@@ -85,9 +85,14 @@ def plan_pair(group: Group, context: Context) -> Plan:
         mapping,
         path.peak_macs_per_s(first.pair),
         sum(op.macs for op in group.ops),
-        f"pair by {name}",
+        " + ".join([f"pair by {name}", *_skips(first, second)]),
         rests_on={"matrix": pair_facts(path, first.pair)},
     )
+
+
+def _skips(*parts: Matmul) -> Iterator[str]:
+    """What is done with the zeros of sparse weights."""
+    yield from dict.fromkeys(part.pair.skip.name for part in parts if part.pair.skip.name)
 
 
 def shares(first: Matmul, path: Path) -> Iterator[Share]:

@@ -15,6 +15,7 @@ from mappers.groups import Group
 from mappers.mapping import describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
+from mappers.sparse_weights import skipping, sparse_weights
 from workloads.ops import Experts
 
 
@@ -24,20 +25,22 @@ def plan_experts(group: Group, context: Context) -> Plan:
     assert isinstance(op, Experts)
     a, b = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
     path, pair = datapath_of(context, b.format, a.format)
-    works, tiles, mappings = [], [], []
+    works, tiles, mappings, pairs = [], [], [], []
     for part in op.parts():
-        problem = of_einsum(part, graph, pair)
+        problem = skipping(of_einsum(part, graph, pair), sparse_weights(op, graph), path)
+        pairs.append(problem.datapath)
         mapping = searched(problem, path, context, op.name)
         works.append(matmul_cost(problem, mapping, path).work)
         tiles.append(f"{part.ranks['e']}x {describe_tile(mapping, path.first_core)}")
         mappings.append({"experts": part.ranks["e"], "levels": mapping.describe()})
+    how = f"{op.rows} fetched by token" if op.by_token else f"{op.active} active"
     return Plan(
         path,
         compose(in_one_kernel(works), path),
         ", ".join(tiles),
         mappings,
-        path.peak_macs_per_s(pair),
+        max(map(path.peak_macs_per_s, pairs)),
         op.macs,
-        f"{op.rows} fetched by token" if op.by_token else f"{op.active} active",
-        rests_on={"matrix": pair_facts(path, pair)},
+        " + ".join(dict.fromkeys([how, *(p.skip.name for p in pairs if p.skip.name)])),
+        rests_on={"matrix": tuple(dict.fromkeys(f for p in pairs for f in pair_facts(path, p)))},
     )

@@ -100,7 +100,7 @@ def _shape(graph: Graph) -> tuple[Any, ...]:
     for node in graph:
         op = node.op
         wires = (*op.inputs, op.output)
-        formats = tuple(graph.tensors[t].format.name for t in wires)
+        formats = tuple((graph.tensors[t].format.name, graph.tensors[t].sparsity) for t in wires)
         grows = op.kind in ("attention", "move")
         sizes = () if grows else (op.macs, *(graph.tensors[t].bytes for t in wires))
         found.append((op.kind, node.count, wires, formats, sizes))

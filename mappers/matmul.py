@@ -54,7 +54,7 @@ def matmul_cost(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
             serial[level.name] = busy[level.name] - head[level.name] - tail[level.name]
     busy["in_flight"] = out_steps * k_steps * _load_latency(problem, mapping, path)
     joules = memory_joules(traffic, path)
-    joules["matrix"] = problem.macs * problem.datapath.pair.energy
+    joules["matrix"] = problem.macs * problem.datapath.energy
     joules["vector"] = vector_joules(vector, path)
     syncs = (path.control.sync or 0.0) * out_steps if vector else 0.0
     if sums:  # they must be written before they can be added up
@@ -108,8 +108,7 @@ def _service_cycles(
     problem: Contraction, path: Path, ranks: Map[str, tuple[tuple[int, int], tuple[int, int]]]
 ) -> float:
     """Engine time over all combinations of full and last tiles, and the pipeline's fill once."""
-    pair = problem.datapath
-    form = path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
+    form = path.form(problem.datapath)
     batches = prod(
         sum(count * size for count, size in ranks[rank]) for rank in problem.of_role("b")
     )

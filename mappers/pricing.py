@@ -151,4 +151,5 @@ class Planner:
                 number = numbers.setdefault(t, len(numbers))
                 source = tables[t].inputs[0] if t in tables else t
                 facts = (sizes[t], tensors[source].elements, tensors[source].format.name)
-                yield number, *facts, tensors[t].kind, t in group.outputs
+                stored = tensors[t].kind, tensors[t].sparsity
+                yield number, *facts, *stored, t in group.outputs

@@ -126,6 +126,8 @@ class Contraction:
     def engine_bytes(self, operand: str) -> float:
         """Of one element as the engine reads it: converted, where it is."""
         pair = self.datapath
+        if operand == "weight" and pair.skip.weight_bytes is not None:
+            return pair.skip.weight_bytes
         if operand == "weight" and pair.convert_weight:
             return pair.weight.bits / 8
         if operand == "activation" and pair.convert_activation:

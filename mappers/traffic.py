@@ -3,10 +3,9 @@
 Traffic by `mappers.reuse`; each level is charged with what its children read from and write to it
 and with what it is filled with. Partial sums that leave an instance travel at the accumulator's
 width, written every time and read back unless they begin at zero. Weights are stored in the order
-they are read; rows of activations shorter than a memory's granularity fetch whole granules. An
-operand the PE cannot take is converted by the vector engine each time it enters the level that
-feeds the engine; scales are multiplied in as `_scaling` says.
-Not modeled: scales of the keys and values in attention; packing and unpacking of narrow words.
+they are read; rows of activations shorter than a memory's granularity fetch whole granules. What
+the vector engine does to what enters is in `mappers.conversions`. Sparse weights travel as they are
+stored down to the level that feeds the engine, which reads of them what their `Skip` says.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from collections.abc import Mapping as Map
 from itertools import product
 from math import prod
 
-from accel_models.engines.tile import blocks, ceil_div
-from kernels_ref.formats import Format
+from accel_models.engines.tile import blocks
+from mappers.conversions import conversions
 from mappers.cost import Traffic, add_traffic, whole_granules
 from mappers.mapping import OPERANDS, Mapping
 from mappers.problem import Contraction
@@ -26,44 +25,15 @@ from mappers.reuse import Nest, moved_elements
 def matmul_traffic(problem: Contraction, nest: Nest) -> tuple[Traffic, dict[str, float]]:
     """Bytes at every level by operand, and conversions by the vector engine."""
     traffic: Traffic = {}
-    conversions = dict(_scaling(problem, nest))
+    work, entering = conversions(problem, nest.path)
     for operand in OPERANDS:
         _flow(operand, problem, nest, traffic)
-        convert = (
-            problem.datapath.convert_weight
-            if operand == "weight"
-            else operand == "activation" and problem.datapath.convert_activation
-        )
-        if convert:
-            entering = entered(nest, operand)
-            conversions["convert"] = conversions.get("convert", 0) + entering
+        for cls, each in entering.get(operand, {}).items():
+            work[cls] = work.get(cls, 0) + each * entered(nest, operand)
     if problem.epilogue_bytes:
         for shared in nest.path.levels[: nest.path.first_core]:
             add_traffic(traffic, shared.name, "epilogue", problem.epilogue_bytes, 0.0)
-    return traffic, conversions
-
-
-def _scaling(problem: Contraction, nest: Nest) -> dict[str, float]:
-    """Multiplications that put scales back, for each operand that has them.
-
-    One scale per channel or token goes to the finished sums. One per group is applied where the
-    PE says: to every weight that enters (and its zero-point with it), or to the sums of each group.
-    """
-    sums = problem.outputs
-    work: dict[str, float] = {}
-    for operand in ("activation", "weight"):
-        stored: Format | None = getattr(problem, operand)
-        if stored is None or not stored.scale_bits:
-            continue
-        if stored.group is None:
-            times = sums
-        elif nest.path.engine.pe.dequantize == "after_group":
-            times = sums * ceil_div(problem.length("k"), stored.group)
-        else:
-            times = entered(nest, operand)
-        for cls in ("mul", "add") if stored.zero_bits else ("mul",):
-            work[cls] = work.get(cls, 0) + times
-    return work
+    return traffic, work
 
 
 def split_sums(problem: Contraction, nest: Nest) -> int:
@@ -145,18 +115,19 @@ def _into_engine(
 ) -> None:
     """What the engine reads and writes at the innermost level that keeps the operand."""
     pair, name = problem.datapath, nest.path.levels[source].name
-    form = nest.path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
+    form = nest.path.form(pair)
     if operand == "output":
-        written = problem.outputs * _blocks(nest, "k", form.sum_block)
-        partial = problem.partial_bytes
-        read = written - sums_begun(nest, source)
+        begun, partial = sums_begun(nest, source), problem.partial_bytes
+        written = form.sums_out(problem.outputs * _blocks(nest, "k", form.sum_block), begun)
+        read = written - begun
         add_traffic(traffic, name, operand, read * partial, written * partial)
         return
     role, block = (
         ("n", form.activation_block) if operand == "activation" else ("m", form.weight_block)
     )
     elements = problem.macs // problem.length(role) * _blocks(nest, role, block)
-    add_traffic(traffic, name, operand, elements * problem.engine_bytes(operand), 0.0)
+    share = form.activation_share if operand == "activation" else 1
+    add_traffic(traffic, name, operand, elements * problem.engine_bytes(operand) * share, 0.0)
 
 
 def _blocks(nest: Nest, role: str, block: int) -> int:

@@ -57,7 +57,8 @@ class Wiring:
         sizes = op.roles()  # type: ignore[attr-defined]
         shape = (sizes["b"], sizes["m"], sizes["k"])
         window = getattr(op, "window", None)
-        return op.inputs[0], shape, window, weight.format, weight.kind, self.layers[i]
+        stored = weight.format, weight.sparsity, weight.kind
+        return op.inputs[0], shape, window, *stored, self.layers[i]
 
 
 def positions(mask: int) -> Iterator[int]:

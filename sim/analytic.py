@@ -47,6 +47,7 @@ def run(schedule: Schedule) -> Run:
         area_mm2=area,
         area_is_die=design.area is not None,
         params=graph.params,
+        kept_params=graph.kept_params,
         weight_bytes=graph.weight_bytes,
         kv_bytes=graph.kv_bytes,
         memory_bytes=round(memory.capacity * memory.instances),
@@ -209,7 +210,8 @@ def facts(schedule: Schedule) -> dict[str, dict[str, float]]:
         path = placed.plan.path
         if placed.macs:
             pair = placed.plan.rests_on["matrix"][0][-2]
-            peaks[f"{path.name} {pair}"] = placed.plan.peak_per_s
+            name = f"{path.name} {pair}"
+            peaks[name] = max(placed.plan.peak_per_s, peaks.get(name, 0.0))  # zeros skipped or not
         for level in path.memories:
             bandwidths[level.name] = level.read_bytes_per_s * level.instances
     return {"peak_macs_per_s": peaks, "bandwidth_bytes_per_s": bandwidths}

@@ -47,6 +47,7 @@ def run(graph: Graph, found: SystemSchedule) -> Run:
         energy_j=found.energy_j,
         **_sizes(system, stages),
         params=graph.params,
+        kept_params=graph.kept_params,
         produced_tokens=graph.batch * (graph.tokens if graph.produced is None else graph.produced),
         ops=ops,
         limits=analytic.limits(ops),

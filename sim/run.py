@@ -136,6 +136,7 @@ class Run:
     area_mm2: float | None
     area_is_die: bool  # else the sum of the parts that state an area
     params: int
+    kept_params: int  # that sparsity leaves
     weight_bytes: int
     kv_bytes: int
     memory_bytes: int  # of the outermost memory

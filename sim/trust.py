@@ -67,7 +67,7 @@ def energy_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return tuple((*level.at, key) for key in keys)
     if resource == "matrix":
         pairs = placed.plan.rests_on.get("matrix", ())
-        return tuple((*pair[:-1], "energy") for pair in pairs)
+        return tuple((*pair[:-1], "energy") for pair in pairs if pair[-1] == "macs_per_cycle")
     if resource == "vector":
         return (("cores", path.name, "vector", "energy"),)
     if resource in path.design.backing:

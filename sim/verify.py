@@ -1,7 +1,8 @@
 """Which kernels a design, a PE or nothing in particular names, and whether each one holds.
 
 A format pair of a PE names its kernel; where it does not, the first kernel that lists the pair is
-its arithmetic. A pair that no kernel computes is reported as such and is not a failure.
+its arithmetic. A pair that no kernel computes is reported as such and is not a failure. Kernels of
+zeros that a PE skips are checked where it names them.
 """
 
 from __future__ import annotations
@@ -115,10 +116,12 @@ def _of_kernel(name: str) -> list[Check]:
 
 def _of_pe(pe: PE) -> list[Check]:
     pairs = {key: pair_of(f"{key}->{named.accumulate}") for key, named in pe.formats.items()}
-    return [
+    dense = [
         Check(pe.formats[key].kernel or kernel_for(pair), pair, pe.formats[key].kernel is None)
         for key, pair in pairs.items()
     ]
+    sparse = [Check(r.kernel, pairs[key]) for r in pe.sparse.values() for key in pe.pairs_of(r)]
+    return dense + sparse
 
 
 def _of_design(target: str) -> list[Check]:

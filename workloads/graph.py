@@ -20,6 +20,8 @@ from workloads.away import Away
 if TYPE_CHECKING:
     import networkx
 
+    from kernels_ref.sparsity import Pattern
+
 # What a tensor is to the machine: weights are read only, kv persists between steps, a table is
 # gathered from by row instead of streamed.
 TENSOR_KINDS = ("weight", "table", "activation", "kv")
@@ -36,14 +38,19 @@ class GraphError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`shape` outermost first; scales are shared along the last axis. Bytes include metadata. One
-    that is not all in the chip's own memory says so in `away`."""
+    """`shape` outermost first; scales are shared along the last axis. Bytes include metadata.
+
+    `sparsity` of stored weights [..., rows, k], each matrix pruned by itself; `elements` stay those
+    of the dense tensor, `kept` are those that may be other than zero. A tensor that is not all in
+    the chip's own memory says so in `away`.
+    """
 
     name: str
     shape: tuple[int, ...]
     format: Format
     kind: str
     away: Away | None = None
+    sparsity: Pattern | None = None
 
     @property
     def elements(self) -> int:
@@ -51,7 +58,24 @@ class Tensor:
 
     @property
     def bytes(self) -> int:
+        if self.sparsity is None:
+            return self.dense_bytes
+        from kernels_ref.sparsity import stored_bits
+
+        return -(-stored_bits(self.sparsity, self.format, self.shape) // 8)
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes without sparsity."""
         return -(-self.format.storage_bits(self.elements, self.shape[-1]) // 8)
+
+    @property
+    def kept(self) -> int:
+        """Elements that may be other than zero."""
+        if self.sparsity is None:
+            return self.elements
+        rows, k = self.shape[-2:]
+        return prod(self.shape[:-2]) * self.sparsity.kept((rows, k))
 
 
 class Op(Protocol):
@@ -124,8 +148,13 @@ class Graph:
 
     @property
     def params(self) -> int:
-        """Every parameter once, a tied one too."""
+        """Every parameter once, a tied one too; of sparse weights the zeros as well."""
         return round(sum(t.elements * n for t, n in self._stored(("weight", "table"))))
+
+    @property
+    def kept_params(self) -> int:
+        """Parameters that sparsity leaves."""
+        return round(sum(t.kept * n for t, n in self._stored(("weight", "table"))))
 
     @property
     def weight_bytes(self) -> int:

@@ -10,7 +10,7 @@ dot_product: m x n x k MACs per issue (NVIDIA PTX ISA, `mma` shapes); a format o
 lut: the same block, one pass per weight bit, whatever the weight's width (LUT Tensor Core, arXiv
 2408.06003, sec. 4). outer_product: m x n MACs a cycle, one k at a time. simd: `lanes` along n, A
 broadcast. A rate below 1 stretches the block.
-Not modeled: register bank conflicts, operand collectors, sparsity (2:4).
+Zeros of weights: `skipping.py`. Not modeled: register bank conflicts, operand collectors.
 """
 
 from __future__ import annotations

@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from accel_models.engines.skipping import DENSE, UNSTRUCTURED, Skip, SkipRate, n_of_m
+from accel_models.explain import nearest
 from accel_models.facts import Facts, Rate
 from accel_models.quantity import Joules, SquareMillimeters
 from accel_models.reader import DesignError
 from kernels_ref.formats import FORMATS, Format, get_format, hint
-from kernels_ref.kernels import KernelError, check_takes
+from kernels_ref.kernels import KERNELS, KernelError, check_takes
 from kernels_ref.pairs import pair_of
 
 
@@ -50,6 +52,11 @@ class PE(Facts):
         description="where the scales of weights that the PE takes as they are get applied: to "
         "every weight that enters a core, or to the sums after every group",
     )
+    sparse: dict[str, SkipRate] = Field(
+        default={},
+        description="zeros of weights that it skips: `n:m` (n of every m along the reduction kept) "
+        "or `unstructured`",
+    )
     area: SquareMillimeters | None = Field(default=None, description="of one PE")
 
     @field_validator("formats")
@@ -63,6 +70,40 @@ class PE(Facts):
                     raise ValueError(f"{key}: {problem}") from None
         return formats
 
+    @field_validator("sparse")
+    @classmethod
+    def _patterns(cls, sparse: dict[str, SkipRate]) -> dict[str, SkipRate]:
+        for key in sparse:
+            if key != UNSTRUCTURED and n_of_m(key) is None:
+                raise ValueError(f"'{key}' is no pattern; write n:m as in 2:4, or {UNSTRUCTURED}")
+        return sparse
+
+    @model_validator(mode="after")
+    def _sparse_pairs(self) -> PE:
+        for key, rate in self.sparse.items():
+            for name in rate.formats or ():
+                if name not in self.formats:
+                    known = nearest(name, list(self.formats))
+                    raise ValueError(f"sparse {key}: no pair '{name}' in formats; {known}")
+            if rate.kernel is not None and not self.pairs_of(rate):
+                raise ValueError(f"sparse {key}: kernel '{rate.kernel}' computes none of its pairs")
+        return self
+
+    def pairs_of(self, rate: SkipRate) -> list[str]:
+        """Pairs whose arithmetic, with zeros skipped, the kernel that it names is. Raises
+        ValueError for an unknown kernel."""
+        if rate.kernel is None:
+            return []
+        if rate.kernel not in KERNELS:
+            raise ValueError(
+                f"unknown kernel '{rate.kernel}'; {nearest(rate.kernel, list(KERNELS))}"
+            )
+        pairs = {
+            key: str(pair_of(f"{key}->{self.formats[key].accumulate}"))
+            for key in rate.formats or self.formats
+        }
+        return [key for key, pair in pairs.items() if pair in KERNELS[rate.kernel].pairs]
+
 
 @dataclass(frozen=True, slots=True)
 class Datapath:
@@ -74,6 +115,12 @@ class Datapath:
     activation: Format
     convert_weight: bool
     convert_activation: bool
+    skip: Skip = DENSE  # of sparse weights: what is done with their zeros
+
+    @property
+    def energy(self) -> float:
+        """Joules of a MAC of the dense operation."""
+        return self.pair.energy * self.skip.done
 
 
 def takes(pe: PE, weight: Format, activation: Format) -> bool:

@@ -11,7 +11,8 @@ m rows; is holds A[k,m] and streams n; os holds C[m,n] and streams k: nothing is
 `shadow` the next block waits for the rows cycles that shift the sums out. A tile takes
 ceil(r/rows) * ceil(c/cols) folds. A PE of rate q > 1 takes q reduction elements a cycle: ws and is
 fold k by rows*q, os streams k/q; a rate below 1 stretches the stream.
-Not modeled: sparsity, clock gating inside the grid, bubbles of the skew buffers.
+Zeros of weights: `skipping.py`; a speedup by n:m makes a fold as many whole times as deep.
+Not modeled: clock gating inside the grid, bubbles of the skew buffers.
 """
 
 from __future__ import annotations

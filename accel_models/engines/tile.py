@@ -12,7 +12,7 @@ engine states the numbers (`form`); the mapper's search evaluates the same numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from accel_models.engines.pe import PE
@@ -45,10 +45,10 @@ class Service:
 class OperandWords:
     """Elements that cross the engine's boundary for one tile."""
 
-    activation: int
-    weight: int
-    output_read: int
-    output_write: int
+    activation: float
+    weight: float
+    output_read: float
+    output_write: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ class EngineForm:
     fill depends on.
 
     Words: the activation enters once per `activation_block` of n, the weight once per
-    `weight_block` of m (0: once), sums go in and out once per `sum_block` of k (0: once).
+    `weight_block` of m (0: once), sums go in and out once per `sum_block` of k (0: once); of these
+    a share, `activation_share` and `sum_share`, where blocks are skipped.
     """
 
     m: Steps
@@ -86,6 +87,39 @@ class EngineForm:
     activation_block: int
     weight_block: int
     sum_block: int
+    activation_share: float = 1.0
+    sum_share: float = 1.0
+
+    def exchanged(self) -> EngineForm:
+        """The engine with the roles of m and n, and so of activation and weight, exchanged."""
+        return replace(
+            self,
+            m=self.n,
+            n=self.m,
+            streamed={"m": "n", "n": "m"}.get(self.streamed, self.streamed),
+            activation_block=self.weight_block,
+            weight_block=self.activation_block,
+        )
+
+    def skipping(self, issued: float) -> EngineForm:
+        """With a share of the blocks of weights issued, the others taking no time and moving
+        nothing; what is paid once a tile stays. Weights that stream do so along n."""
+        n, k = self.n, self.k
+        if self.streamed == "n":
+            n = replace(n, per=n.per * issued)
+        else:
+            k = replace(k, per=k.per * issued)
+        return replace(
+            self,
+            n=n,
+            k=k,
+            activation_share=issued if self.activation_block else 1.0,
+            sum_share=issued if self.sum_block else 1.0,
+        )
+
+    def sums_out(self, dense: float, least: float) -> float:
+        """Of so many sums that leave the engine, those that do; each that is begun at `least`."""
+        return dense if self.sum_share == 1.0 else max(least, dense * self.sum_share)
 
     def service(self, m: int, n: int, k: int) -> Service:
         """Cycles of one tile."""
@@ -95,8 +129,8 @@ class EngineForm:
 
     def words(self, m: int, n: int, k: int) -> OperandWords:
         """Elements across the boundary for one tile."""
-        passes = blocks(k, self.sum_block)
-        a = m * k * blocks(n, self.activation_block)
+        passes = self.sums_out(blocks(k, self.sum_block), 1)
+        a = m * k * blocks(n, self.activation_block) * self.activation_share
         return OperandWords(
             a, k * n * blocks(m, self.weight_block), m * n * (passes - 1), m * n * passes
         )

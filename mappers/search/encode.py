@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from accel_models.engines.tile import EngineForm
 from accel_models.path import Level, Path
 from accel_models.reader import DesignError
-from kernels_ref.formats import Format
+from mappers.conversions import conversions
 from mappers.legality import rules_of
 from mappers.mapping import OPERANDS
 from mappers.problem import Contraction
@@ -102,8 +103,8 @@ def _counts(space: Space, counts: np.ndarray) -> None:
     counts[at.ON_VECTOR] = path.runs_on == "vector"
     counts[at.OVERLAP] = path.control.overlap_engines
     counts[at.MERGING] = any(level.multicast > 1 or level.reduction for level in path.levels)
-    constant, entering = _conversions(problem, path)
-    counts[at.HAS_WORK] = bool(problem.epilogue_ops or constant or any(entering))
+    constant, entering = conversions(problem, path)
+    counts[at.HAS_WORK] = bool(problem.epilogue_ops or constant or any(entering.values()))
     counts[at.AXIS_LEVEL] = space.axis_level
     counts[at.AXIS_0], counts[at.AXIS_1] = space.axis_sizes
     counts[at.PERFECT] = path.core.mapping.factors == "perfect"
@@ -147,38 +148,13 @@ def _lacking(problem: Contraction, operand: str) -> int:
     return list(problem.extents).index(long[0]) if alone else -1
 
 
-def _form(problem: Contraction, path: Path) -> Any:
-    pair = problem.datapath
-    return path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
-
-
-def _conversions(
-    problem: Contraction, path: Path
-) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Vector work that no mapping changes, and work per element of A and of B that enters a core:
-    what `mappers.traffic` counts."""
-    constant: dict[str, float] = {}
-    entering: list[dict[str, float]] = [{}, {}]
-    converted = (problem.datapath.convert_activation, problem.datapath.convert_weight)
-    for i, operand in enumerate(("activation", "weight")):
-        stored: Format | None = getattr(problem, operand)
-        if converted[i]:
-            entering[i]["convert"] = 1.0
-        if stored is None or not stored.scale_bits:
-            continue
-        classes = ("mul", "add") if stored.zero_bits else ("mul",)
-        if stored.group is not None and path.engine.pe.dequantize != "after_group":
-            entering[i] |= dict.fromkeys(classes, 1.0)
-            continue
-        groups = 1 if stored.group is None else -(-problem.length("k") // stored.group)
-        for cls in classes:
-            constant[cls] = constant.get(cls, 0.0) + problem.outputs * groups
-    return constant, entering
+def _form(problem: Contraction, path: Path) -> EngineForm:
+    return path.form(problem.datapath)
 
 
 def _numbers(problem: Contraction, path: Path) -> np.ndarray:
     form, power, control = _form(problem, path), path.design.power, path.control
-    constant, entering = _conversions(problem, path)
+    constant, entering = conversions(problem, path)
     narrow = path.vector.narrow
 
     def seconds(work: Any) -> float:
@@ -188,33 +164,39 @@ def _numbers(problem: Contraction, path: Path) -> np.ndarray:
     x[at.CLOCK], x[at.FAN_OUTS] = path.clock_hz, path.levels[-1].instances
     x[at.EPILOGUE_S], x[at.ADD_S] = seconds(problem.epilogue_ops), seconds({"add": 1.0})
     x[at.CONVERSION_S] = seconds(constant) / narrow
-    x[at.ENTER_A_S], x[at.ENTER_W_S] = (seconds(work) / narrow for work in entering)
+    x[at.ENTER_A_S], x[at.ENTER_W_S] = (seconds(work) / narrow for work in entering.values())
     x[at.EPILOGUE_OPS] = sum(problem.epilogue_ops.values())
     x[at.CONVERSION_OPS] = sum(constant.values())
-    x[at.ENTER_A_OPS], x[at.ENTER_W_OPS] = (sum(work.values()) for work in entering)
+    x[at.ENTER_A_OPS], x[at.ENTER_W_OPS] = (sum(work.values()) for work in entering.values())
     x[at.VECTOR_J], x[at.SYNC] = path.vector.energy, control.sync or 0.0
     load = path.access_latency_s(path.first_core + 1)
     x[at.SUMS_ACCESS], x[at.LOAD_S] = 2 * load, load
     x[at.FIXED_S] = control.launch + path.access_latency_s()
     x[at.STATIC_W], x[at.HEADROOM_W] = power.static, power.limit - power.static
-    x[at.MACS], x[at.MATRIX_J] = problem.macs, problem.macs * problem.datapath.pair.energy
+    x[at.MACS], x[at.MATRIX_J] = problem.macs, problem.macs * problem.datapath.energy
     x[at.OUTPUTS], x[at.PARTIAL] = problem.outputs, problem.partial_bytes
     for i, operand in enumerate(OPERANDS):
         x[at.WIDTH_A + i] = problem.bytes_per_element(operand)
         x[at.BASE_A + i], x[at.LEAST_A + i] = _base(problem, operand), _least(problem, operand)
     x[at.ENGINE_A], x[at.ENGINE_W] = (problem.engine_bytes(o) for o in OPERANDS[:2])
     x[at.EPILOGUE_BYTES] = problem.epilogue_bytes
-    x[at.PIPELINE], x[at.FILL] = form.pipeline, form.fill
-    x[at.BLOCK_A], x[at.BLOCK_W] = form.activation_block, form.weight_block
-    x[at.BLOCK_O] = form.sum_block
-    for i, (role, steps) in enumerate((("m", form.m), ("n", form.n), ("k", form.k))):
-        x[at.LENGTH_M + i] = problem.length(role)
-        start = at.STEPS + 4 * i
-        x[start : start + 4] = steps.block, steps.per, steps.add, steps.floor
+    _engine(problem, form, x)
     for i, level in enumerate(path.levels):
         outside = path.levels[i - 1].instances if i else 1
         _level(level, outside, x[at.LEVEL + at.N_LEVEL * i :])
     return x
+
+
+def _engine(problem: Contraction, form: EngineForm, x: np.ndarray) -> None:
+    x[at.PIPELINE], x[at.FILL] = form.pipeline, form.fill
+    x[at.BLOCK_A], x[at.BLOCK_W] = form.activation_block, form.weight_block
+    x[at.BLOCK_O] = form.sum_block
+    x[at.WORD_A], x[at.WORD_W] = x[at.ENGINE_A] * form.activation_share, x[at.ENGINE_W]
+    x[at.SUM_SHARE] = form.sum_share
+    for i, (role, steps) in enumerate((("m", form.m), ("n", form.n), ("k", form.k))):
+        x[at.LENGTH_M + i] = problem.length(role)
+        start = at.STEPS + 4 * i
+        x[start : start + 4] = steps.block, steps.per, steps.add, steps.floor
 
 
 def _level(level: Level, outside: int, row: np.ndarray) -> None:

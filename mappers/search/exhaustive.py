@@ -111,10 +111,10 @@ def _engine_tiles(space: Space, rank: str, its: RankSpace) -> list[int]:
     free = all(not menu for menu in its.menus) and set(its.multiples) == {1}
     if its.granule == 1 or not free or space.path.core.mapping.factors == "perfect":
         return list(range(1, extent + 1))
-    pair, role = problem.datapath, problem.roles[rank]
+    role = problem.roles[rank]
     if role == "b" or any(problem.extents[r] > 1 for r in problem.of_role(role) if r != rank):
         return list(range(1, extent + 1))
-    form = space.path.engine.form(pair.pair.macs_per_cycle, pair.weight.bits)
+    form = space.path.form(problem.datapath)
     steps = {"m": form.m, "n": form.n, "k": form.k}[role]
     block = {"m": form.weight_block, "n": form.activation_block, "k": form.sum_block}[role]
     found: list[int] = []

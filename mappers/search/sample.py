@@ -131,7 +131,8 @@ class _Draw:
         extent = self.problem.extents[rank]
         block = rules_of(self.path, index).multiples.get(rank, 1)
         if index == len(self.path.levels) - 1 and block == 1:
-            m, n, k = self.path.engine.geometry(self.problem.datapath.pair.macs_per_cycle)
+            pair = self.problem.datapath
+            m, n, k = self.path.engine.geometry(pair.pair.macs_per_cycle * pair.skip.deeper)
             block = {"m": m, "n": n, "k": k, "b": 1}[self.problem.roles[rank]]
         step = block // gcd(block, base)
         if most < step:

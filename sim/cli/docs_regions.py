@@ -168,7 +168,7 @@ def design_keys() -> str:
     top = {"properties": whole["properties"], "required": whole["else"]["required"]}
     parts = ["### Design\n\nThe top of the file.\n\n" + _keys(top)]
     order = ["Technology", "Power", "Area", "Price", "Memory", "Core", *ENGINES]
-    order += ["PE", "Pair", "VectorEngine", "OpRates", "Control", "Link"]
+    order += ["PE", "Pair", "SkipRate", "VectorEngine", "OpRates", "Control", "Link"]
     for name in (*order, *sorted(definitions.keys() - set(order))):
         block = definitions[name]
         block = next((b for b in block.get("anyOf", ()) if "properties" in b), block)

@@ -106,6 +106,7 @@ class RunDocument(TypedDict):
     memory_bytes: int
     fits: bool
     params: int
+    kept_params: int
     provenance: dict[str, float]
     latency_band_s: list[float]
     energy_provenance: dict[str, float]
@@ -127,7 +128,7 @@ class RunDocument(TypedDict):
 _SAME_NAME = (
     "design workload phase simulator objective formats batch tokens context latency_s energy_j "
     "power_w area_mm2 area_is_die tokens_per_s ttft_s tpot_s energy_per_token_j weight_bytes "
-    "kv_bytes memory_bytes fits params"
+    "kv_bytes memory_bytes fits params kept_params"
 ).split()
 _SAME_NAME_OP = (
     "name kind count latency_s energy_j bound_by next_bound saves_s macs traffic_bytes utilization "

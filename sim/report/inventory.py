@@ -98,15 +98,16 @@ def _core(design: Design, name: str) -> dict[str, Any]:
             "accumulate": pair.accumulate,
             "ridge_ops_per_byte": {k: ops / v["read_bytes_per_s"] for k, v in levels.items()},
         }
-    vector = path.vector
-    rates = vector.ops_per_cycle.__dict__
-    scale = vector.count * path.cores * path.clock_hz
+    scale = path.vector.count * path.cores * path.clock_hz
+    rates = path.vector.ops_per_cycle.__dict__
+    sparse = path.engine.pe.sparse
     return {
         "count": path.cores,
         "clock_hz": path.clock_hz,
         "engine": f"{path.engine.count} x {path.engine.kind}",
         "levels": levels,
         "formats": peaks,
+        "sparse": {key: f"{rate.speedup:g} times as fast" for key, rate in sparse.items()},
         "pe": _pe(path.engine.pe.name),
         "vector_ops_per_s": {k: v * scale for k, v in rates.items() if k != "source"},
         "launch_s": path.control.launch,

@@ -56,7 +56,9 @@ def _headline(run: Run) -> list[Text]:
     energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/{run.unit}"
     fits = "fits" if run.fits else "[red]does not fit[/]"
     need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}{_elsewhere(run)}"
-    formats = escape(run.formats)
+    formats, parameters = escape(run.formats), f"{run.params:,}"
+    if run.kept_params != run.params:
+        parameters = f"{run.kept_params:,} of {parameters}"
     speed = f"[bold]{run.tokens_per_s:.4g}[/] {run.unit}s/s"
     rows = {
         "phase": f"[bold]{run.phase}[/], {span}, formats: {formats}, {run.simulator}",
@@ -64,7 +66,7 @@ def _headline(run: Run) -> list[Text]:
         "energy": f"{energy}, power {si(run.power_w, 'W')}",
         **({"chips": _chips(run)} if run.stages else {}),
         "area": area,
-        "memory": f"{need}: {fits} {binary(run.memory_bytes)} ({run.params:,} parameters)",
+        "memory": f"{need}: {fits} {binary(run.memory_bytes)} ({parameters} parameters)",
     }
     return [Text.from_markup(f"{key:8} {value}") for key, value in rows.items()]
 

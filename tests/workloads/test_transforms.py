@@ -48,6 +48,7 @@ EXAMPLES = [
     "quantize(w8a8)+outliers(0.001)", "prefix_tree(1x100)", "mixture_of_depths(0.125)",
     "recursion(2)", "recycle(10,64)", "predict_kv(llama-3.2-1b)", "token_major",
     "offload(share=0.5)", "load_neurons(5)", "expert_cache(0.25)",
+    "sparse(2:4)",
 ]  # fmt: skip
 
 

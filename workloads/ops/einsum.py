@@ -6,7 +6,7 @@ B and C an n, in A and B it is reduced. MACs = product of all ranks.
 A convolution is the product that implicit GEMM computes: m runs over output positions, k over taps
 and the channels of a group, b over groups. Its `window` says how positions and taps meet, and so
 that A as it lies in memory is smaller than m by k: taps of neighbors overlap.
-Not modeled here: sparse operands; more than two inputs; transposed convolution.
+Not modeled here: sparsity (a property of B's tensor); more than two inputs; transposed convolution.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ class Einsum:
     def vector_ops(self) -> Mapping[str, int]:
         bias = len(self.inputs) == 3
         return {"add": prod(self.ranks[r] for r in self.operand_ranks()[2])} if bias else {}
+
+    @property
+    def reduces_rows(self) -> bool:
+        """Is B contiguous along a rank that is reduced?"""
+        a, b, c = self.operand_ranks()
+        return b[-1] in a and b[-1] not in c
 
     def operand_ranks(self) -> tuple[str, str, str]:
         """The rank letters of A, B and C."""

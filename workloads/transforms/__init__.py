@@ -30,6 +30,7 @@ from workloads.transforms.prefix import prefix_tree, shared_prefix
 from workloads.transforms.quantize import quantize
 from workloads.transforms.recycle import recycle
 from workloads.transforms.routing import routing, token_major
+from workloads.transforms.sparsity import sparse
 from workloads.transforms.speculate import speculate
 from workloads.transforms.tables import quantize_tables
 from workloads.transforms.tokens import prune_tokens
@@ -39,6 +40,7 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "quantize": quantize,
     "quantize_tables": quantize_tables,
     "outliers": outliers,
+    "sparse": sparse,
     "window": window,
     "block_sparse": block_sparse,
     "evict": evict,

@@ -136,17 +136,34 @@ def _converted_names(graph: Graph, sources: Iterable[str], number_format: Format
 def _chosen(graph: Graph, where: _Where) -> dict[str, Op]:
     """The projections of matching names. Raises UserError if there are none, or if what they read
     is quantized already."""
+    chosen = _named(graph, where)
+    read = {t for op in chosen.values() for t in op.inputs[:2]}
+    if any(_is_quantized(graph.tensors[name].format) for name in read):
+        raise UserError(
+            f"{graph.name} is quantized already; give all formats of a matrix in one transform"
+        )
+    return chosen
+
+
+def projections(graph: Graph, only: str = "*") -> dict[str, Op]:
+    """Ops of layers that multiply by a matrix of parameters, of matching names. Raises UserError if
+    none has such a name."""
+    return _named(graph, _Where(only))
+
+
+def matrices(graph: Graph, only: str = "*") -> list[str]:
+    """Names of these ops' weights, and of matrices in parts that the phase does not run."""
+    stored = [op.inputs[1] for op in projections(graph, only).values()]
+    return [*stored, *_idle(graph, _Where(only))]
+
+
+def _named(graph: Graph, where: _Where) -> dict[str, Op]:
     found = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
     chosen = {name: op for name, op in found.items() if where.has(name)}
     if not (chosen or where.everywhere):
         raise UserError(
             f"{graph.name} has no matrix of a layer named '{where.only}'; "
             f"there are {', '.join(found)}"
-        )
-    read = {t for op in chosen.values() for t in op.inputs[:2]}
-    if any(_is_quantized(graph.tensors[name].format) for name in read):
-        raise UserError(
-            f"{graph.name} is quantized already; give all formats of a matrix in one transform"
         )
     return chosen
 

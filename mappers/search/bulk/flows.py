@@ -196,9 +196,11 @@ def _into_engine(
     blocks = _blocks(I, F, at, crossed_by, X[BLOCK_A + operand], exact)
     if operand < 2:
         words = X[MACS] / X[LENGTH_M + crossed_by - ROLE_M] * blocks
-        out[place] += words * X[ENGINE_A + operand]
+        out[place] += words * X[WORD_A + operand]
     else:
         written, partial = X[OUTPUTS] * blocks, X[PARTIAL]
+        if X[SUM_SHARE] != 1.0:
+            written = max(begun if exact else X[OUTPUTS], written * X[SUM_SHARE])
         read = max(0.0, written - begun)
         out[place] += read * partial
         out[place + 2] += written * partial

@@ -145,12 +145,15 @@ def _of_engine(
     """What the engine and the vector engine take of it."""
     place, partial, blocks = BYTES + N_BYTES * source, X[PARTIAL], F[node, BLOCKS]
     if operand == 2:
-        V[row, place + READ] += max(0.0, blocks * X[OUTPUTS] - begun) * partial
-        V[row, place + WRITTEN] += blocks * X[OUTPUTS] * partial
+        written = blocks * X[OUTPUTS]
+        if X[SUM_SHARE] != 1.0:
+            written = max(X[OUTPUTS], written * X[SUM_SHARE])
+        V[row, place + READ] += max(0.0, written - begun) * partial
+        V[row, place + WRITTEN] += written * partial
         return
     role = I[RANK + N_RANK * I[LACKS_A + operand] + ROLE]
     words = X[MACS] / X[LENGTH_M + role - ROLE_M] * blocks
-    V[row, place + READ] += words * X[ENGINE_A + operand]
+    V[row, place + READ] += words * X[WORD_A + operand]
     if source >= I[FIRST]:
         V[row, SECONDS] = held * X[ENTER_A_S + operand]
 

@@ -14,6 +14,7 @@ from mappers.attention import plan_attention
 from mappers.collective import plan_collective
 from mappers.context import Context
 from mappers.contractions import per_element
+from mappers.flash_backward import plan_attention_backward
 from mappers.fused_matmul import plan_matmul
 from mappers.fused_pair import plan_pair
 from mappers.fused_rows import plan_rows, row_count
@@ -21,7 +22,7 @@ from mappers.grouped import plan_experts
 from mappers.groups import Group
 from mappers.plan import Plan
 from mappers.streaming import Stream, stream_cost
-from workloads.ops import Collective, Gather, Move
+from workloads.ops import Collective, Gather, Move, Update
 
 Rule = Callable[[Group, Context], Plan]
 
@@ -60,6 +61,25 @@ def plan_move(group: Group, context: Context) -> Plan:
     return Plan(path, stream_cost(stream, path), "copy", {"elements": elements}, 0.0, 0.0)
 
 
+def plan_update(group: Group, context: Context) -> Plan:
+    """Gradients read, states read and written, weights written, in one pass."""
+    graph, path = context.graph, context.path
+    op = group.ops[0]
+    assert isinstance(op, Update)
+    read = {t: float(context.size(t)) for t in op.inputs}
+    written = {t: float(context.size(t)) for t in (*op.inputs[len(op.inputs) - op.states :],)}
+    written |= {op.output: float(graph.tensors[op.output].bytes)}
+    stream = Stream(read, written, 1, sum(read.values()), dict(op.vector_ops))
+    return Plan(
+        path,
+        stream_cost(stream, path),
+        f"{op.elements} parameters",
+        {"parameters": op.elements},
+        path.cores * path.vector.count * path.clock_hz,
+        path.vector.cycles(dict(op.vector_ops)),
+    )
+
+
 def _plan_collective(group: Group, context: Context) -> Plan:
     op = group.ops[0]
     assert isinstance(op, Collective)
@@ -74,6 +94,8 @@ COST_RULES: dict[str, Rule] = {
     "gather": plan_gather,
     "move": plan_move,
     "collective": _plan_collective,
+    "attention_backward": plan_attention_backward,
+    "update": plan_update,
 }
 FORMS: dict[str, Rule] = {"rows": plan_rows, "matmul": plan_matmul, "pair": plan_pair}
 

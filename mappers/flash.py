@@ -142,7 +142,7 @@ def _dealt(flash: Flash, tile: FlashTile, path: Path) -> tuple[float, float, Ste
         float(blocks.sum()) * heads,
         float(cut.sum()) * heads,
     )
-    return _rounds(tiles, heads, path.cores), _rounds(blocks, heads, path.cores), steps
+    return rounds(tiles, heads, path.cores), rounds(blocks, heads, path.cores), steps
 
 
 def _key_tiles(flash: Flash, tile: FlashTile) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +172,7 @@ def _key_tiles(flash: Flash, tile: FlashTile) -> tuple[np.ndarray, np.ndarray]:
     return -(-visited // tile.splits), np.maximum(0, visited - clear - ragged)
 
 
-def _rounds(lengths: np.ndarray, heads: int, cores: int) -> int:
+def rounds(lengths: np.ndarray, heads: int, cores: int) -> int:
     """Steps of the busiest core: jobs sorted by length, each repeated per head, dealt in rounds."""
     ends = (np.arange(len(lengths)) + 1) * heads
     rounds = np.diff(-(-ends // cores), prepend=0)  # rounds that start with a job of this length

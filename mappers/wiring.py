@@ -18,9 +18,12 @@ class Wiring:
         self.layers = tuple((node.count, node.layer) for node in graph)  # equal: of the same ones
         self.sizes = {name: tensor.bytes for name, tensor in graph.tensors.items()}
         self.maker = {op.output: i for i, op in enumerate(self.ops)}
+        wholes = {name: t.part_of for name, t in graph.tensors.items() if t.part_of}
+        self.maker |= {part: self.maker[t] for part, t in wholes.items() if t in self.maker}
         self.readers: dict[str, list[int]] = {}
         for i, op in enumerate(self.ops):
-            for tensor in dict.fromkeys(op.inputs):
+            read = (*op.inputs, *(wholes[t] for t in op.inputs if t in wholes))
+            for tensor in dict.fromkeys(read):
                 self.readers.setdefault(tensor, []).append(i)
         self.before = [0] * len(self.ops)  # direct predecessors
         self.after = [0] * len(self.ops)

@@ -50,6 +50,8 @@ def run(schedule: Schedule) -> Run:
         kept_params=graph.kept_params,
         weight_bytes=graph.weight_bytes,
         kv_bytes=graph.kv_bytes,
+        state_bytes=graph.state_bytes,
+        saved_bytes=graph.saved_bytes,
         memory_bytes=round(memory.capacity * memory.instances),
         produced_tokens=graph.batch * (graph.tokens if graph.produced is None else graph.produced),
         ops=ops,
@@ -142,7 +144,9 @@ def _warnings(schedule: Schedule) -> Iterable[str]:
 def memory_warnings(schedule: Schedule) -> Iterable[str]:
     """What a chip does not hold."""
     graph, design = schedule.graph, schedule.design
-    yield from _misfits(residence(graph, design), design)
+    what = "weights, gradients, optimizer and activations"
+    what = what if graph.state_bytes else "weights and cache"
+    yield from _misfits(residence(graph, design), design, what)
 
 
 def format_warnings(schedule: Schedule) -> Iterable[str]:
@@ -181,13 +185,11 @@ def held(graph: Graph, design: Design) -> dict[str, Any]:
     }
 
 
-def _misfits(lives: Residence, design: Design) -> Iterable[str]:
+def _misfits(lives: Residence, design: Design, held: str) -> Iterable[str]:
     """A sentence for each memory that is too small for what lives there."""
     away = any(need for need, _ in lives.backing.values())
     if lives.resident_bytes > lives.capacity:
-        what = "what stays of weights and cache, with buffers, needs" if away else (
-            "weights and cache need"
-        )  # fmt: skip
+        what = f"what stays of {held}, with buffers, needs" if away else f"{held} need"
         offload = "; --apply 'offload(...)' keeps some in " + next(iter(design.backing), "")
         yield (
             f"{what} {lives.resident_bytes / 2**30:.1f} GiB, {design.name}'s "

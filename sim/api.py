@@ -20,7 +20,7 @@ from sim.steps import Part, in_turn, sampled
 from workloads import decode, prefill, read_model
 from workloads.config import ModelConfig
 from workloads.graph import AS_IT_IS
-from workloads.phase import Phase, encode, ragged
+from workloads.phase import TRAIN, Phase, encode, ragged, train
 from workloads.read_model import Model, no_phases, of_config
 
 DEFAULT_PHASE = "decode"
@@ -32,6 +32,7 @@ TAKES = {
     "decode": ("context",),
     "verify": ("context", "output"),
     "request": ("prompt", "output", "chunk"),
+    TRAIN: ("prompt",),
 }
 OF_A_SOURCE = ("decode", "verify")  # take a prompt too where it is an encoder's
 
@@ -87,7 +88,7 @@ def _simulated(job: Job, kind: str, batch: int, given: Mapping[str, Any]) -> Run
         tokens = batch * sizes["prompt"]
         return replace(run, tokens=sizes["prompt"], produced_tokens=tokens, ttft_s=run.latency_s)
     run = job.run(_one(kind, batch, sizes))
-    if kind == "encode":
+    if kind in ("encode", TRAIN):
         return run
     return replace(run, tpot_s=run.latency_s * run.batch / run.produced_tokens)
 
@@ -122,6 +123,8 @@ def _one(kind: str, batch: int, sizes: Mapping[str, Any]) -> Phase:
         return encode(batch, sizes["prompt"])
     if kind == "prefill":
         return prefill(batch, sizes["prompt"])
+    if kind == TRAIN:
+        return train(batch, sizes["prompt"])
     context, tokens = sizes["context"], sizes["output"] if kind == "verify" else 1
     if isinstance(context, int):
         return Phase(kind, batch, tokens, context, sizes.get("prompt"))

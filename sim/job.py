@@ -19,9 +19,10 @@ from mappers.partition import map_system
 from sim import analytic, on_system
 from sim.run import Run
 from workloads.graph import Graph, Split
-from workloads.phase import Phase
+from workloads.phase import TRAIN, Phase
 from workloads.read_model import Model
 from workloads.sharding.sharded import shard, ways
+from workloads.training import trained
 from workloads.transforms import quantize
 from workloads.transforms.apply import apply as apply_transforms
 from workloads.transforms.parallel import expert_parallel, pipeline_parallel, tensor_parallel
@@ -51,7 +52,8 @@ class Changes:
         for name, transform in WAYS.items():
             if (ways := self.ways.get(name)) is not None:
                 graph = transform(graph, ways)
-        return apply_transforms(graph, self.apply, partly) if self.apply else graph
+        graph = apply_transforms(graph, self.apply, partly) if self.apply else graph
+        return trained(graph)
 
     def said(self) -> str:
         """In a word; ways are told apart from that."""
@@ -95,6 +97,11 @@ class Job:
                 raise UserError(_one_chip(self.machine, chips + 1))
             return analytic.run(
                 map_graph(graph, self.machine, self.objective, self.cores, self.memo)
+            )
+        if graph.phase == TRAIN:
+            raise UserError(
+                f"{self.machine.name} is several chips, among which a training step is not shared "
+                "out yet; name one design"
             )
         if self.cores:
             raise UserError("cores are those of one design; a system has no such choice")

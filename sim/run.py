@@ -146,6 +146,8 @@ class Run:
     latency_trust: Trust
     energy_trust: Trust
     area_trust: Trust | None
+    state_bytes: int = 0  # gradients and the optimizer's, in training
+    saved_bytes: int = 0  # activations kept for the backward pass
     dollars_per_hour: float | None = None
     ttft_s: float | None = None
     tpot_s: float | None = None
@@ -170,7 +172,7 @@ class Run:
 
     @property
     def tokens_per_s(self) -> float:
-        """Of the whole batch: tokens processed in prefill, generated otherwise."""
+        """Of the whole batch: tokens processed in prefill, trained in train, generated otherwise."""
         return self.produced_tokens / self.latency_s
 
     @property
@@ -189,8 +191,12 @@ class Run:
     def main_bytes(self) -> int:
         """Bytes that the outermost memory must hold: weights and cache, unless they live elsewhere,
         and buffers for what is fetched."""
-        whole = self.weight_bytes + self.kv_bytes
-        return whole if self.resident_bytes is None else self.resident_bytes
+        return self.held_bytes if self.resident_bytes is None else self.resident_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Weights and cache; in training gradients, the optimizer's state and activations."""
+        return self.weight_bytes + self.kv_bytes + self.state_bytes + self.saved_bytes
 
     @property
     def chips(self) -> int:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from kernels_ref.sparsity import Pattern
 
 # What a tensor is to the machine: weights are read only, kv persists between steps, a table is
-# gathered from by row instead of streamed.
-TENSOR_KINDS = ("weight", "table", "activation", "kv")
+# gathered from by row instead of streamed. Of a training step: saved is kept from the forward pass
+# for the backward pass, state (gradients, the optimizer's) lives as long as the weights.
+TENSOR_KINDS = ("weight", "table", "activation", "kv", "saved", "state")
 
 # The classes in which vector work is counted (throughput differs by class on every machine).
 VECTOR_CLASSES = ("add", "mul", "exp", "rsqrt", "convert", "compare", "shuffle")
@@ -42,7 +43,8 @@ class Tensor:
 
     `sparsity` of stored weights [..., rows, k], each matrix pruned by itself; `elements` stay those
     of the dense tensor, `kept` are those that may be other than zero. A tensor that is not all in
-    the chip's own memory says so in `away`.
+    the chip's own memory says so in `away`. `part_of`: the tensor that this one is a part of, whose
+    maker makes it too.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Tensor:
     kind: str
     away: Away | None = None
     sparsity: Pattern | None = None
+    part_of: str = ""
 
     @property
     def elements(self) -> int:
@@ -166,6 +169,21 @@ class Graph:
         """The whole batch's key and value cache at the end of the phase."""
         return round(sum(t.bytes * n for t, n in self._stored(("kv",))))
 
+    @property
+    def state_bytes(self) -> int:
+        """Gradients and the optimizer's state, in training."""
+        return round(sum(t.bytes * n for t, n in self._stored(("state",))))
+
+    @property
+    def saved_bytes(self) -> int:
+        """What is kept of the forward pass for the backward pass, in training."""
+        return round(sum(t.bytes * n for t, n in self._stored(("saved",))))
+
+    @property
+    def held_bytes(self) -> int:
+        """All that must be in memory at a time, but what passes from one op to the next."""
+        return self.weight_bytes + self.kv_bytes + self.state_bytes + self.saved_bytes
+
     def stored_copies(self) -> dict[str, float]:
         """Copies of every tensor that persists, those that no op uses among them."""
         return stored(self.nodes, self.tensors) | dict(self.copies)
@@ -202,6 +220,8 @@ class Graph:
         import networkx
 
         producer = {node.op.output: node.op.name for node in self.nodes}
+        parts = [t for t in self.tensors.values() if t.part_of in producer]
+        producer |= {t.name: producer[t.part_of] for t in parts}
         dag = networkx.DiGraph()
         dag.add_nodes_from((node.op.name, {"op": node.op, "count": node.count}) for node in self)
         dag.add_edges_from(
@@ -241,7 +261,8 @@ def check(graph: Graph) -> Graph:
             if tensor not in graph.tensors:
                 raise GraphError(f"{op.name}: tensor '{tensor}' is not in the graph")
         for tensor in op.inputs:
-            if tensor in outputs and tensor not in produced:
+            whole = graph.tensors[tensor].part_of or tensor
+            if whole in outputs and whole not in produced:
                 raise GraphError(f"{op.name}: reads '{tensor}' before it is produced")
         if op.output in produced:
             raise GraphError(f"{op.name}: '{op.output}' is produced twice")

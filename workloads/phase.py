@@ -3,6 +3,8 @@
 encode: `batch` inputs of an encoder at once. prefill: `batch` sequences of `tokens` new tokens
 each, the cache empty before. decode: one new token per sequence, whose attention sees `context`
 keys, its own the last of them. verify: several new tokens per sequence, as a draft proposed them.
+train: a forward pass over `batch` whole sequences, every token scored and nothing cached, which
+`workloads.training` makes a training step of.
 """
 
 from __future__ import annotations
@@ -14,9 +16,17 @@ from dataclasses import dataclass
 from kernels_ref.errors import UserError
 
 
+TRAIN = "train"  # a forward pass over whole sequences, of which a training step is made
+WHOLE = ("encode", TRAIN)  # every token at once, nothing kept for later
+
+
+class PhaseError(UserError):
+    """A transform changes nothing in this phase of the model; it may in another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """`kind` encode, prefill, decode or verify; `tokens` new ones per sequence, `context` keys seen
+    """`kind` encode, prefill, decode, verify or train; `tokens` new ones per sequence, `context` keys seen
     by the last. `source`: tokens that the encoder of an encoder-decoder had; None: as it likes.
     `contexts`: of every sequence, where they differ; `context` is then the longest."""
 
@@ -40,6 +50,11 @@ class Phase:
         most = self.context if window is None else window - 1 + self.tokens
         counts = Counter(min(length, most) for length in contexts)
         return tuple((counts[keys], keys) for keys in sorted(counts))
+
+
+def train(batch: int, tokens: int) -> Phase:
+    """`batch` sequences of `tokens` tokens, to be learned from."""
+    return Phase(TRAIN, batch, tokens, tokens)
 
 
 def encode(batch: int, tokens: int = 1) -> Phase:

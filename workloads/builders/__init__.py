@@ -63,7 +63,7 @@ from workloads.builders.vision_language import (
 )
 from workloads.config import ConfigError, ModelConfig
 from workloads.graph import Graph
-from workloads.phase import Phase
+from workloads.phase import TRAIN, WHOLE, Phase
 
 # model_type -> what its configuration means.
 BUILDERS: dict[str, Callable[[Fields], Any]] = {
@@ -119,8 +119,8 @@ IMAGES = ("encode",)
 
 # what a configuration means -> how that becomes a graph
 SHAPES: dict[type, Shape] = {
-    DecoderSpec: Shape(build_decoder, TOKENS),
-    EncoderSpec: Shape(build_encoder, IMAGES),
+    DecoderSpec: Shape(build_decoder, (*TOKENS, TRAIN)),
+    EncoderSpec: Shape(build_encoder, WHOLE),
     EncoderDecoderSpec: Shape(build_encoder_decoder, ("encode", *TOKENS)),
     TowersSpec: Shape(build_towers, IMAGES),
     MambaSpec: Shape(build_mamba, TOKENS),

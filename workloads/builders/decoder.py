@@ -5,7 +5,7 @@ Ops bear the names of Hugging Face's modules where there is one. A model with tw
 has their ops prefixed `local.` and `global.`; one kind follows the other, though the model
 interleaves them (the same work, and the residual stream between them has one shape).
 In a prefill the final norm and lm_head run on the last token of each sequence only (`last_token`),
-as serving engines do; in a decode or verify step on every token of it.
+as serving engines do; in a decode or verify step, and in training, on every token of it.
 A tied lm_head reads the token table, which is then streamed; an untied table is only gathered from.
 Not modeled: sampling, padding of sequences of unequal length.
 """
@@ -17,10 +17,10 @@ from workloads.builders.draft import Draft, graph_of
 from workloads.builders.layer import add_layers
 from workloads.builders.spec import DecoderSpec
 from workloads.graph import Graph
-from workloads.phase import Phase
+from workloads.phase import TRAIN, Phase
 from workloads.transforms.quantize import quantize
 
-PHASES = ("prefill", "decode", "verify")
+PHASES = ("prefill", "decode", "verify", TRAIN)
 
 
 def build_decoder(name: str, spec: DecoderSpec, phase: Phase) -> Graph:

@@ -13,7 +13,7 @@ from workloads.builders.encoder_spec import EncoderSpec, TowersSpec
 from workloads.builders.images import Conv, Image, convolve
 from workloads.builders.layer import Beside, add_layers
 from workloads.graph import Graph
-from workloads.phase import Phase, encode
+from workloads.phase import WHOLE, Phase, encode
 
 
 def build_encoder(name: str, spec: EncoderSpec, phase: Phase) -> Graph:
@@ -21,7 +21,8 @@ def build_encoder(name: str, spec: EncoderSpec, phase: Phase) -> Graph:
     draft = Draft(spec.format)
     length = check_encode(name, spec, phase)
     add_head(draft, spec, phase.batch, length, add_encoder(draft, spec, phase.batch, length))
-    return graph_of(name, draft, encode(phase.batch, length), spec.max_context)
+    whole = Phase(phase.kind, phase.batch, length, length)
+    return graph_of(name, draft, whole, spec.max_context)
 
 
 def build_towers(name: str, spec: TowersSpec, phase: Phase) -> Graph:
@@ -43,8 +44,8 @@ def build_towers(name: str, spec: TowersSpec, phase: Phase) -> Graph:
 
 def check_encode(name: str, spec: EncoderSpec, phase: Phase) -> int:
     """The length of a sequence. Raises UserError."""
-    if phase.kind != "encode":
-        raise UserError(f"{name} is an encoder: its phase is encode, not {phase.kind}")
+    if phase.kind not in WHOLE:
+        raise UserError(f"{name} is an encoder: its phases are encode and train, not {phase.kind}")
     if spec.patches:
         return spec.patches.tokens
     if spec.frames:

@@ -14,7 +14,7 @@ from workloads.builders.draft import Draft
 from workloads.builders.self_attention import append, fresh
 from workloads.builders.spec import LatentSpec, Stack
 from workloads.ops import Attention, Einsum
-from workloads.phase import Phase
+from workloads.phase import TRAIN, Phase
 
 
 def latent_attention(
@@ -32,7 +32,7 @@ def latent_attention(
     rows = draft.project("kv_a_proj_with_mqa", source, width, spec.qkv_bias)
     rows = draft.part_norm("kv_a_layernorm", rows, latent.kv_rank)
     rows = draft.rope("rope_k", rows, latent.rope)
-    cache = append(draft, phase, (1, width), None, ("latent", rows))
+    cache = rows if phase.kind == TRAIN else append(draft, phase, (1, width), None, ("latent", rows))
     if fresh(phase):
         mixed = _of_each_head(draft, spec, latent, phase, (q, rows))
     else:

@@ -4,7 +4,8 @@ Cache: keys and values each [batch * kv_heads * positions, head_dim]. A decode s
 and reads the cache, in a windowed layer min(window, context) positions of it. A prefill of whole
 prompts attends over the fresh keys and values and writes the cache beside, of which a windowed
 layer keeps min(window, context). A chunk of a prompt reads the cache, like a decode step of several
-tokens; its windowed layers hold window - 1 + tokens positions meanwhile. An encoder has no cache.
+tokens; its windowed layers hold window - 1 + tokens positions meanwhile. An encoder has no cache,
+nor has training.
 
 Where a family merges q, k and v, the parts are views of one tensor, read whole: attention, the
 cache's writes and the rotation (one op, `rope`, over q and k in it) all name that tensor.
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from workloads.builders.draft import Draft
 from workloads.builders.spec import LayerKind, Stack
 from workloads.ops import Attention, Move
-from workloads.phase import Phase, encode
+from workloads.phase import WHOLE, Phase, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def self_attention(
     q, k, v = _queries_keys_values(draft, spec, source)
     lengths = lengths_of(phase, kind.window)
     keys, values, heads = k, v, (spec.kv_heads, spec.head_dim)
-    if phase.kind != "encode":
+    if phase.kind not in WHOLE:
         caches = tuple(
             append(draft, phase, heads, kind.window, (letter, rows))
             for letter, rows in (("k", k), ("v", v))
@@ -138,7 +139,7 @@ def _queries_keys_values(draft: Draft, spec: Stack, source: str) -> tuple[str, s
 
 def fresh(phase: Phase) -> bool:
     """True where the cache was empty before, so that attention needs nothing from it."""
-    return phase.kind in ("prefill", "encode") and phase.tokens == phase.context
+    return phase.kind in ("prefill", *WHOLE) and phase.tokens == phase.context
 
 
 def lengths_of(phase: Phase, window: int | None) -> tuple[tuple[int, int], ...]:

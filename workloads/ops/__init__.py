@@ -2,10 +2,12 @@
 `mappers/cost_rules.py`; an op without a cost rule is an error, never free."""
 
 from workloads.ops.attention import Attention
+from workloads.ops.attention_backward import AttentionBackward
 from workloads.ops.collective import Collective
 from workloads.ops.einsum import Einsum, Window
 from workloads.ops.experts import Experts
 from workloads.ops.memory import Gather, Move
+from workloads.ops.update import Update
 from workloads.ops.vector import Vector
 
 OPS: dict[str, type] = {
@@ -16,16 +18,20 @@ OPS: dict[str, type] = {
     "gather": Gather,
     "move": Move,
     "collective": Collective,
+    "attention_backward": AttentionBackward,
+    "update": Update,
 }
 
 __all__ = [
     "OPS",
     "Attention",
+    "AttentionBackward",
     "Collective",
     "Einsum",
     "Experts",
     "Gather",
     "Move",
+    "Update",
     "Vector",
     "Window",
 ]

@@ -18,7 +18,8 @@ from workloads.ops.einsum import Einsum
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """`inputs` is (rows [rows, k], weights [experts, n, k][, biases [experts, n]])."""
+    """`inputs` is (rows [rows, k], weights [experts, n, k][, biases [experts, n]]); for the gradient
+    `of_weights`, (gradients of what the experts made [rows, n], rows [rows, k])."""
 
     name: str
     inputs: tuple[str, ...]
@@ -27,6 +28,7 @@ class Experts:
     n: int
     k: int
     by_token: bool = False
+    of_weights: bool = False
     kind: str = "experts"
 
     def __post_init__(self) -> None:
@@ -59,7 +61,7 @@ class Experts:
                 self.inputs,
                 self.output,
                 {"e": experts, "m": rows, "n": self.n, "k": self.k},
-                "emk,enk->emn",
+                "emn,emk->enk" if self.of_weights else "emk,enk->emn",
             )
             for experts, rows in loads
         )

@@ -13,15 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """Work of one function: `element` per element, `row` per row, `reduction` across a row."""
-
-    element: Mapping[str, int]
-    row: Mapping[str, int]
-    reduction: bool
-
+from workloads.ops.function import Function
+from workloads.ops.gradients import GRADIENT_FUNCTIONS
 
 _SIGMOID = {"exp": 1, "add": 1, "rsqrt": 1}
 _GELU = {"mul": 6, "exp": 1, "add": 3, "rsqrt": 1}
@@ -108,6 +101,7 @@ FUNCTIONS: dict[str, Function] = {
     "log_softmax": Function({"compare": 1, "add": 3, "exp": 1}, {"exp": 1}, True),
     # to 8 bits or fewer with a scale per row: largest magnitude, then x / scale rounded
     "quantize": Function({"compare": 1, "mul": 1, "convert": 1}, {}, True),
+    **GRADIENT_FUNCTIONS,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workloads.graph import Graph
+from workloads.training import training
 from workloads.transforms.attention_sparsity import block_sparse, window
 from workloads.transforms.cache import compress_kv, evict, prefix_kv, share_kv
 from workloads.transforms.depths import mixture_of_depths, recursion
@@ -70,4 +71,5 @@ TRANSFORMS: dict[str, Callable[..., Graph]] = {
     "offload": offload,
     "load_neurons": load_neurons,
     "expert_cache": expert_cache,
+    "training": training,
 }

@@ -11,11 +11,8 @@ from typing import Any
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Attention
+from workloads.phase import PhaseError
 from workloads.transforms.split import is_range
-
-
-class PhaseError(UserError):
-    """A transform changes nothing in this phase of the model; it may in another."""
 
 
 @dataclass(frozen=True)

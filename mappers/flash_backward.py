@@ -171,7 +171,9 @@ def cost_of(problem: Problem, tile: Tile, path: Path) -> Cost:
     scores = tile.steps * tile.tm * tile.ts
     vector = op.score_ops(scores)
     queries = problem.heads * problem.of.group * problem.of.q_len * problem.of.head_dim
-    vector["convert"] += queries + tile.jobs * tile.ts * (op.forward.head_dim + op.forward.v_head_dim)
+    vector["convert"] += queries + tile.jobs * tile.ts * (
+        op.forward.head_dim + op.forward.v_head_dim
+    )
     vector["add"] += tile.steps * tile.tm * op.forward.head_dim
     busy = {
         "matrix": tile.busiest * _step_cycles(problem, tile, path) / path.clock_hz,

@@ -195,8 +195,18 @@ class Run:
 
     @property
     def held_bytes(self) -> int:
-        """Weights and cache; in training gradients, the optimizer's state and activations."""
-        return self.weight_bytes + self.kv_bytes + self.state_bytes + self.saved_bytes
+        """All that must be in memory at a time."""
+        return sum(self.held().values())
+
+    def held(self) -> dict[str, int]:
+        """Bytes by what they are, in words for a person."""
+        if not self.state_bytes:
+            return {"weights": self.weight_bytes, "cache": self.kv_bytes}
+        return {
+            "weights": self.weight_bytes,
+            "gradients and optimizer": self.state_bytes,
+            "activations": self.saved_bytes,
+        }
 
     @property
     def chips(self) -> int:

@@ -26,7 +26,7 @@ def simulate(
     phase: Annotated[
         str | None,
         typer.Option(
-            help="encode, prefill, decode, verify or request; none of onnx:, ops:. [decode]"
+            help="encode, prefill, decode, verify, request or train; none of onnx:, ops:. [decode]"
         ),
     ] = None,
     batch: Annotated[
@@ -34,7 +34,7 @@ def simulate(
     ] = "1",
     prompt: Annotated[
         str | None,
-        typer.Option(help="Prompt tokens of a sequence: encode [64], prefill, request. [2048]"),
+        typer.Option(help="Tokens of a sequence: encode [64], prefill, request, train. [2048]"),
     ] = None,
     context: Annotated[
         str | None,

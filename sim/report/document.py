@@ -103,6 +103,8 @@ class RunDocument(TypedDict):
     energy_per_token_j: float
     weight_bytes: int
     kv_bytes: int
+    state_bytes: int
+    saved_bytes: int
     memory_bytes: int
     fits: bool
     params: int
@@ -128,7 +130,7 @@ class RunDocument(TypedDict):
 _SAME_NAME = (
     "design workload phase simulator objective formats batch tokens context latency_s energy_j "
     "power_w area_mm2 area_is_die tokens_per_s ttft_s tpot_s energy_per_token_j weight_bytes "
-    "kv_bytes memory_bytes fits params kept_params"
+    "kv_bytes state_bytes saved_bytes memory_bytes fits params kept_params"
 ).split()
 _SAME_NAME_OP = (
     "name kind count latency_s energy_j bound_by next_bound saves_s macs traffic_bytes utilization "

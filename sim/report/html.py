@@ -67,8 +67,8 @@ def _key_figures(run: Run) -> Iterable[tuple[str, str, str]]:
     if run.area_mm2 is not None:
         whole = "die" if run.area_is_die else "the parts that state one"
         yield "Area", f"{run.area_mm2:.4g} mm²", whole
-    need, fits = run.weight_bytes + run.kv_bytes, "fits" if run.fits else "does not fit"
-    parts = f"weights {binary(run.weight_bytes)}, cache {binary(run.kv_bytes)}"
+    need, fits = run.held_bytes, "fits" if run.fits else "does not fit"
+    parts = ", ".join(f"{name} {binary(size)}" for name, size in run.held().items())
     if run.stages:
         axes = ", ".join(f"{axis} {ways}" for axis, ways in run.parallel.items())
         yield "Chips", str(run.chips), axes or "no parallelism"

@@ -22,6 +22,8 @@ GROUPS = {
     "move": "copies",
     "collective": "between chips",
     "fetch": "fetches, beside layers",
+    "attention_backward": "gradients of attention",
+    "update": "the optimizer",
 }
 SHOWN_LIMITS = 4
 WIDTH_WITHOUT_TERMINAL = 140
@@ -55,7 +57,8 @@ def _headline(run: Run) -> list[Text]:
     area += "" if run.area_is_die or not run.area_mm2 else ", of the parts that state one"
     energy = f"[bold]{si(run.energy_j, 'J')}[/], {si(run.energy_per_token_j, 'J')}/{run.unit}"
     fits = "fits" if run.fits else "[red]does not fit[/]"
-    need = f"weights {binary(run.weight_bytes)} + cache {binary(run.kv_bytes)}{_elsewhere(run)}"
+    need = " + ".join(f"{name} {binary(size)}" for name, size in run.held().items())
+    need += _elsewhere(run)
     formats, parameters = escape(run.formats), f"{run.params:,}"
     if run.kept_params != run.params:
         parameters = f"{run.kept_params:,} of {parameters}"

@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.graph import VECTOR_CLASSES, GraphError
-from workloads.ops import OPS, Attention, Collective, Einsum, Experts, Gather, Move, Vector, Window
+from workloads.ops import (
+    OPS,
+    Attention,
+    AttentionBackward,
+    Collective,
+    Einsum,
+    Experts,
+    Gather,
+    Move,
+    Update,
+    Vector,
+    Window,
+)
 from workloads.ops.experts import balanced
 from workloads.ops.vector import FUNCTIONS
 
@@ -24,6 +36,8 @@ EXAMPLES = {
     "vector": Vector("norm", ("x", "w"), "y", "rmsnorm", 7, 65),
     "gather": Gather("embed", ("table",), "y", 7, 65),
     "move": Move("append", ("x",), "y", 65),
+    "attention_backward": AttentionBackward("a", ("q", "k", "v", "do", "l", "d"), "g", ATTENTION),
+    "update": Update("adam", ("g", "m", "v", "w32"), "w", "adam", 65, 3),
     "collective": Collective("reduce", ("x",), "y", "all_reduce", 130, 65, 4),
 }
 

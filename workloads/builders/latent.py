@@ -32,7 +32,9 @@ def latent_attention(
     rows = draft.project("kv_a_proj_with_mqa", source, width, spec.qkv_bias)
     rows = draft.part_norm("kv_a_layernorm", rows, latent.kv_rank)
     rows = draft.rope("rope_k", rows, latent.rope)
-    cache = rows if phase.kind == TRAIN else append(draft, phase, (1, width), None, ("latent", rows))
+    cache = (
+        rows if phase.kind == TRAIN else append(draft, phase, (1, width), None, ("latent", rows))
+    )
     if fresh(phase):
         mixed = _of_each_head(draft, spec, latent, phase, (q, rows))
     else:

@@ -1,5 +1,6 @@
 """What of the forward pass is kept for the backward pass, and what is computed again.
 
+    none        all that gradients read is kept, attention's probabilities too (`scores.py`)
     selective   all that gradients read is kept, but attention's scores: its gradients compute them
                 anew in any case (Korthikanti et al., arXiv 2205.05198, sec. 5; FlashAttention-2)
     full        what enters a layer is kept; the layer's forward pass runs again before its backward
@@ -17,7 +18,7 @@ from dataclasses import replace
 from workloads.graph import Graph, Node, Tensor
 
 AGAIN = "again."
-CHOICES = ("selective", "full")
+CHOICES = ("none", "selective", "full")
 
 Layer = tuple[float, str]  # count and name of a kind of layers
 
@@ -79,5 +80,7 @@ def _copied(tensors: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tens
 def _repeated(nodes: list[Node], names: dict[str, str]) -> Iterator[Node]:
     for node in nodes:
         inputs = tuple(names.get(t, t) for t in node.op.inputs)
-        op = replace(node.op, name=AGAIN + node.op.name, inputs=inputs, output=names[node.op.output])  # type: ignore[type-var]
+        op = replace(
+            node.op, name=AGAIN + node.op.name, inputs=inputs, output=names[node.op.output]
+        )  # type: ignore[type-var]
         yield replace(node, op=op)

@@ -63,9 +63,7 @@ def _experts(sweep: Sweep, node: Node, dy: str) -> None:
     if sweep.wants(rows):
         name = f"{op.name}.gradient"
         made = sweep.like(rows, name)
-        sweep.reach(
-            rows, sweep.add(Experts(name, (operand, weights), made, op.loads, op.k, op.n))
-        )
+        sweep.reach(rows, sweep.add(Experts(name, (operand, weights), made, op.loads, op.k, op.n)))
     name = f"{op.name}.weight_gradient"
     made = sweep.like(weights, name)
     back = Experts(name, (operand, rows), made, op.loads, op.n, op.k, of_weights=True)
@@ -90,7 +88,7 @@ def _operand(sweep: Sweep, node: Node, dy: str) -> str:
 
 def _of_gradients(activations: Format) -> Format:
     """More range for gradients than for FP8 activations; otherwise the same."""
-    return get_format("fp8_e5m2") if activations.element == "fp8_e4m3" else activations
+    return get_format("fp8_e5m2") if activations.element == "fp8" else activations
 
 
 def _attention(sweep: Sweep, node: Node, dy: str) -> None:
@@ -127,7 +125,7 @@ def _attention(sweep: Sweep, node: Node, dy: str) -> None:
             sweep.tensors[whole], name=of_part, shape=shape, part_of=whole
         )
         sweep.reach(part, of_part)
-    for sinks in op.inputs[3:]:
+    for sinks in [t for t in op.inputs[3:] if sweep.tensors[t].kind == "weight"]:
         _small(sweep, node, ("sink_gradient", (sums, dots)), sinks)
 
 
@@ -168,9 +166,7 @@ def _of_input(sweep: Sweep, node: Node, dy: str, which: tuple[int, str, Of]) -> 
     sweep.reach(tensor, sweep.add(back))
 
 
-def _small(
-    sweep: Sweep, node: Node, how: tuple[str, tuple[str, ...]], tensor: str
-) -> None:
+def _small(sweep: Sweep, node: Node, how: tuple[str, tuple[str, ...]], tensor: str) -> None:
     """The gradient of what every row reads: a sum over the rows."""
     if not sweep.wants(tensor):
         return
@@ -201,30 +197,22 @@ def _gather(sweep: Sweep, node: Node, dy: str) -> None:
 
 
 def _move(sweep: Sweep, node: Node, dy: str) -> None:
+    """Copies of all inputs but the last are whole; what is left of the output are copies of the
+    last, perhaps several, or of parts of it: its gradient is their sum."""
     op = node.op
     assert isinstance(op, Move)
-    sizes = {name: sweep.tensors[name].elements for name in op.inputs}
-    whole = sweep.tensors[op.output].elements
-    parameters = [n for n in op.inputs if sweep.tensors[n].kind in ("weight", "table")]
-    times = 1
-    if parameters:
-        rest = whole - sum(size for name, size in sizes.items() if name not in parameters)
-        times = max(1, rest // sum(sizes[name] for name in parameters))
-    if sum(size * (times if n in parameters else 1) for n, size in sizes.items()) != whole:
-        raise UserError(
-            f"{sweep.graph.name}: no rule for the gradients of {op.name}, which copies parts of "
-            "its inputs, or copies them several times"
-        )
+    left = sweep.tensors[op.output].elements
     for name in op.inputs:
+        size = sweep.tensors[name].elements
+        taken = left if name == op.inputs[-1] else min(size, left)
+        left -= taken
         if not sweep.wants(name):
             continue
         made = sweep.like(name, f"{op.name}.gradient.of_{name}")
-        shape = sweep.tensors[made].shape
-        if name in parameters:
-            rows, width = times * sizes[name] // shape[-1], shape[-1]
-            back: Vector | Move = Vector(made, (dy,), made, "sum_of_rows", rows, width)
-        else:
-            back = Move(made, (dy,), made, op.run_elements)
+        rows = max(1, sweep.tensors[op.output].shape[0])
+        back: Move | Vector = Move(made, (dy,), made, op.run_elements)
+        if taken != size:
+            back = Vector(made, (dy,), made, "scatter_add", rows, max(1, taken // rows))
         sweep.reach(name, sweep.add(back))
 
 

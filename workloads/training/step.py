@@ -24,6 +24,7 @@ from workloads.ops.update import OPTIMIZERS
 from workloads.phase import TRAIN, PhaseError
 from workloads.training.recompute import CHOICES, again, kept
 from workloads.training.rules import RULES
+from workloads.training.scores import with_scores
 from workloads.training.sweep import PARAMETERS, Sweep
 
 
@@ -36,8 +37,8 @@ def training(
     backward: str = "",
 ) -> Graph:
     """The forward pass of phase train with its backward pass and the optimizer's update.
-    `recompute`: selective keeps what gradients read, attention's scores aside; full what enters a
-    layer. `optimizer`: adam, momentum or sgd. `accumulate`: passes to one update. `gradients`: the
+    `recompute`: none keeps all that gradients read, selective not attention's scores, full only
+    what enters a layer. `optimizer`: adam, momentum or sgd. `accumulate`: passes to one update. `gradients`: the
     format that they are added up in, else that of 16-bit weights; `backward`: of products with
     operands of fewer bits, else as theirs, of E4M3 ones E5M2.
 
@@ -46,7 +47,7 @@ def training(
     Accuracy: an input; recomputation and accumulation are exact.
     """
     _check(graph, recompute, optimizer, accumulate)
-    graph = _with_loss(graph)
+    graph = _with_loss(with_scores(graph) if recompute == "none" else graph)
     sweep = Sweep(graph, *(get_format(f) if f else None for f in (gradients, backward)))
     found = _swept(sweep, accumulate)
     nodes, made = sweep.nodes, dict[str, Tensor]()
@@ -68,9 +69,7 @@ def training(
     named |= {known[t].part_of for t in named if known[t].part_of}
     tensors = {name: tensor for name, tensor in known.items() if name in named}
     produced = float(graph.tokens * accumulate)
-    return check(
-        replace(graph, nodes=whole, tensors=tensors, copies=copies, produced=produced)
-    )
+    return check(replace(graph, nodes=whole, tensors=tensors, copies=copies, produced=produced))
 
 
 def trained(graph: Graph) -> Graph:
@@ -114,9 +113,7 @@ def _swept(sweep: Sweep, accumulate: int) -> dict[str, str]:
     sweep.node = loss
     made = sweep.like(scores, "loss.gradient")
     rows, width = loss.op.rows, loss.op.width  # type: ignore[attr-defined]
-    back = Vector(
-        "loss.gradient", (scores, "loss"), made, "cross_entropy_gradient", rows, width
-    )
+    back = Vector("loss.gradient", (scores, "loss"), made, "cross_entropy_gradient", rows, width)
     sweep.reach(scores, sweep.add(back))
     for node in reversed(nodes):
         gradient = sweep.take(node.op.output)

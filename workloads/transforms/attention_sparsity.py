@@ -15,6 +15,7 @@ from kernels_ref.errors import UserError
 from kernels_ref.formats import get_format
 from workloads.graph import Graph, Node, Tensor
 from workloads.ops import Attention, Einsum, Vector
+from workloads.phase import WHOLE
 from workloads.transforms.cache import kept_positions
 from workloads.transforms.edit import attentions, renewed, share
 
@@ -35,7 +36,7 @@ def window(graph: Graph, keys: int, sinks: int = 0) -> Graph:
         raise UserError(
             f"{graph.name}: none of its attention is causal, so that a window has no end"
         )
-    if graph.phase != "encode":
+    if graph.phase not in WHOLE:
         graph = kept_positions(graph, lambda held: min(held, seen))
     nodes = []
     for node in graph:

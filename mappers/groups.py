@@ -14,7 +14,7 @@ and that no path leaves and enters again. Its forms:
 
 What makes an activation in a prologue is read by nobody else; weights are never made in a group. A
 convolution has neither prologue nor pair.
-Attention and gathers run alone. Tensors that only ops of the group read are not stored.
+Attention, gathers and sums over all rows run alone. Tensors that only ops of the group read are not stored.
 Not considered: groups across layers, groups of more than MOST_OPS ops, some of several
 multiplications that could be merged, one kernel for independent functions.
 """
@@ -88,7 +88,7 @@ def _functions(wiring: Wiring) -> set[int]:
     """Connected sets of vector functions and copies."""
     found: set[int] = set()
     for i, op in enumerate(wiring.ops):
-        if op.kind == "vector":
+        if op.kind == "vector" and _fusible(op):
             found |= _grown(wiring, 1 << i, lambda at: wiring.before[at] | wiring.after[at])
     return found
 
@@ -115,7 +115,8 @@ def _grown(wiring: Wiring, start: int, next_to: Callable[[int], int]) -> set[int
             edge |= next_to(i)
         for j in positions(edge & ~mask):
             larger = mask | 1 << j
-            fits = wiring.ops[j].kind in ("vector", "move") and wiring.layers[j] == layers
+            op = wiring.ops[j]
+            fits = op.kind != "einsum" and _fusible(op) and wiring.layers[j] == layers
             if fits and larger not in sets and larger.bit_count() <= MOST_OPS:
                 sets.add(larger)
                 todo.append(larger)
@@ -131,7 +132,7 @@ def group_of(wiring: Wiring, mask: int) -> Group | None:
         op = wiring.ops[at[0]]
         return _built(wiring, mask, "matmul" if op.kind == "einsum" else "alone")
     ops = [wiring.ops[i] for i in at]
-    if len({wiring.layers[i] for i in at}) > 1 or not all(op.kind in FUSIBLE for op in ops):
+    if len({wiring.layers[i] for i in at}) > 1 or not all(map(_fusible, ops)):
         return None
     above = below = 0
     for i in at:
@@ -146,6 +147,11 @@ def group_of(wiring: Wiring, mask: int) -> Group | None:
     if not last:
         return _matmul(wiring, mask, anchors)
     return _pair(wiring, mask, anchors, last)
+
+
+def _fusible(op: Op) -> bool:
+    """May it be in a group with others?"""
+    return op.kind in FUSIBLE and not getattr(op, "of_all_rows", False)
 
 
 def _copies_end(wiring: Wiring, mask: int) -> bool:

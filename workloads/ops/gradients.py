@@ -2,7 +2,8 @@
 
 Each is the derivative of the formula in `workloads.ops.vector`, y = f(x), dx = dy f'(x), with what
 it needs of the forward pass computed anew from x (r is the factor of a row). An op makes one
-gradient, so that a sigmoid that two gradients need is computed in both.
+gradient, so that a sigmoid that two gradients need is computed in both, and a parameter's sum over
+rows reads them again.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ _SIGMOID = {"exp": 1, "add": 1, "rsqrt": 1}
 
 GRADIENT_FUNCTIONS: dict[str, Function] = {
     # sums of what reaches one parameter (`taps`), of products, and of rows added where they belong
-    "sum_of_rows": Function({"add": 1}, {}, False),
-    "sum_of_products": Function({"mul": 1, "add": 1}, {}, False),
-    "scatter_add": Function({"add": 1}, {}, False),
+    "sum_of_rows": Function({"add": 1}, {}, False, of_all_rows=True),
+    "sum_of_products": Function({"mul": 1, "add": 1}, {}, False, of_all_rows=True),
+    "scatter_add": Function({"add": 1}, {}, False, of_all_rows=True),
     # D of attention: one number for each row of a head
     "row_dot": Function({"mul": 1, "add": 1}, {}, True),
     # of a sink: exp(sink - L) times D, summed over rows
-    "sink_gradient": Function({"exp": 1, "add": 2, "mul": 1}, {}, False),
+    "sink_gradient": Function({"exp": 1, "add": 2, "mul": 1}, {}, False, of_all_rows=True),
     # r anew (mul, add); g = dy w; sum of g x (mul, add); (g - x c) r
     "rmsnorm_gradient": Function({"mul": 5, "add": 3}, {"rsqrt": 1, "mul": 4, "add": 1}, True),
     # dy x r, summed; r comes from the op above
-    "rmsnorm_weight_gradient": Function({"mul": 2, "add": 1}, {}, False),
+    "rmsnorm_weight_gradient": Function({"mul": 2, "add": 1}, {}, False, of_all_rows=True),
     # mean, variance (sub, mul, add), x^ = (x - mu) r; g = dy w; sums of g and g x^; (g - a - x^ b) r
     "layernorm_gradient": Function({"mul": 6, "add": 7}, {"rsqrt": 1, "mul": 4, "add": 1}, True),
-    "layernorm_weight_gradient": Function({"mul": 2, "add": 2}, {}, False),
+    "layernorm_weight_gradient": Function({"mul": 2, "add": 2}, {}, False, of_all_rows=True),
     # y = x r: r anew, sum of dy y, (dy - y c) r
     "l2norm_gradient": Function({"mul": 5, "add": 3}, {"rsqrt": 1}, True),
     # of silu(g) u, s the sigmoid: dy u s (1 + g (1 - s)), dy g s; both at once of a merged tensor

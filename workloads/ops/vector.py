@@ -131,6 +131,11 @@ class Vector:
         return FUNCTIONS[self.function].reduction
 
     @property
+    def of_all_rows(self) -> bool:
+        """True if every row adds to every output."""
+        return FUNCTIONS[self.function].of_all_rows
+
+    @property
     def vector_ops(self) -> Mapping[str, int]:
         function = FUNCTIONS[self.function]
         elements = self.rows * self.width * self.taps

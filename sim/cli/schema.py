@@ -34,6 +34,12 @@ def _ops() -> Any:
     return file_schema()
 
 
+def _requests() -> Any:
+    from workloads.requests import file_schema
+
+    return file_schema()
+
+
 def _run() -> Any:
     from sim.report.document import RunDocument
 
@@ -63,6 +69,7 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
     "system": _system,
     "mapping": _mapping,
     "ops": _ops,
+    "requests": _requests,
     "run": _run,  # what `simulate`, `map` and `verify` print with --json
     "map": _map,
     "verify": _verify,
@@ -72,7 +79,9 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
 def schema(
     what: Annotated[
         str,
-        typer.Argument(help="design, system, mapping or ops (YAML); run, map or verify (JSON)."),
+        typer.Argument(
+            help="design, system, mapping, ops or requests (YAML); run, map or verify (JSON)."
+        ),
     ] = "design",
 ) -> None:
     """Print the JSON Schema of a file that is read, or of what a command prints as JSON."""

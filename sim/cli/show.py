@@ -14,7 +14,8 @@ Flag = typer.Option
 
 def show(
     thing: Annotated[
-        str | None, typer.Argument(metavar="[DESIGN|SYSTEM|MODEL]", help="A name or a path.")
+        str | None,
+        typer.Argument(metavar="[DESIGN|SYSTEM|MODEL]", help="A name or a path, or requests:MIX."),
     ] = None,
     designs: Annotated[bool, Flag("--designs", help="List designs.")] = False,
     models: Annotated[bool, Flag("--models", help="List models.")] = False,
@@ -81,6 +82,11 @@ def _document(name: str) -> dict[str, Any]:
     from sim.report.systems import system_document
     from workloads.read_model import source_of
 
+    if name.startswith("requests:"):
+        from workloads.requests import read_mix, requests, statistics
+
+        text = name.partition(":")[2]
+        return {"mix": text, **statistics(requests(read_mix(text)))}
     if source_of(name):
         return inventory.model_document(name)
     if is_system(name):

@@ -38,9 +38,9 @@ def training(
 ) -> Graph:
     """The forward pass of phase train with its backward pass and the optimizer's update.
     `recompute`: none keeps all that gradients read, selective not attention's scores, full only
-    what enters a layer. `optimizer`: adam, momentum or sgd. `accumulate`: passes to one update. `gradients`: the
-    format that they are added up in, else that of 16-bit weights; `backward`: of products with
-    operands of fewer bits, else as theirs, of E4M3 ones E5M2.
+    what enters a layer. `optimizer`: adam, momentum or sgd. `accumulate`: passes to one update.
+    `gradients`: the format that they are added up in, else that of 16-bit weights; `backward`: of
+    products with operands of fewer bits, else as theirs, of E4M3 ones E5M2.
 
     Source: arXiv 2205.05198, sec. 5 (selective and full recomputation); ZeRO, arXiv 1910.02054,
     sec. 3.1 (bytes of a parameter); FP8 formats, arXiv 2209.05433, sec. 3.
@@ -64,7 +64,7 @@ def training(
     if accumulate > 1:
         copies |= {_sum(name): 0.0 for name in found}  # the same memory as the gradient's
     known |= {t.name: t for t, _ in moments}
-    whole = tuple([*passes, *updates])
+    whole = (*passes, *updates)
     named = {t for node in whole for t in (*node.op.inputs, node.op.output)} | set(copies)
     named |= {known[t].part_of for t in named if known[t].part_of}
     tensors = {name: tensor for name, tensor in known.items() if name in named}

@@ -18,22 +18,20 @@ through memory where no tile fits.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil
 
 import numpy as np
 
-from accel_models.engines.pe import Datapath
 from accel_models.engines.tile import MatmulTile
 from accel_models.path import Path
 from accel_models.reader import DesignError
 from kernels_ref.formats import get_format
 from mappers.context import Context, datapath_of
 from mappers.contractions import per_element
-from mappers.cost import Cost, Traffic, Work, add_traffic, compose, memory_joules, vector_joules
+from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.flash import doublings, rounds
-from mappers.flash_problem import exchange, home, own_keepers
+from mappers.flash_backward_traffic import Problem, Tile, backward_traffic, products
+from mappers.flash_problem import home
 from mappers.fused_matmul import pair_facts
 from mappers.groups import Group
 from mappers.plan import Plan
@@ -41,53 +39,7 @@ from mappers.search.found import OBJECTIVES
 from mappers.traffic import operand_sums
 from workloads.ops import Attention, AttentionBackward
 
-ROW_SUMS = 8.0  # bytes of a query row: L and D
 MOST_ROWS = 512
-
-
-@dataclass(frozen=True)
-class Problem:
-    """The op with bytes of an element of each tensor, and the pair that multiplies them."""
-
-    op: AttentionBackward
-    q: float
-    k: float
-    v: float
-    out: float
-    made: float
-    partial: float
-    pair: Datapath
-
-    @property
-    def of(self) -> Attention:
-        """The forward op."""
-        return self.op.forward
-
-    @property
-    def heads(self) -> int:
-        """Of keys, in all sequences."""
-        return self.of.batch * self.of.kv_heads
-
-    @property
-    def key_bytes(self) -> float:
-        """A key and its value."""
-        return self.of.head_dim * self.k + self.of.v_head_dim * self.v
-
-    @property
-    def query_bytes(self) -> float:
-        """A query row, its output's gradient, and its two sums."""
-        return self.of.head_dim * self.q + self.of.v_head_dim * self.out + ROW_SUMS
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Query rows and keys; the steps of all jobs, those of the busiest core, and key tiles."""
-
-    tm: int
-    ts: int
-    steps: float
-    busiest: float
-    jobs: int
 
 
 def plan_attention_backward(group: Group, context: Context) -> Plan:
@@ -98,7 +50,11 @@ def plan_attention_backward(group: Group, context: Context) -> Plan:
     path, pair = datapath_of(context, k.format, q.format)
     problem = Problem(
         op,
-        *(per_element(t) for t in (q, k, v, out, graph.tensors[op.output])),
+        per_element(q),
+        per_element(k),
+        per_element(v),
+        per_element(out),
+        per_element(graph.tensors[op.output]),
         get_format(pair.pair.accumulate).bits / 8,
         pair,
     )
@@ -181,7 +137,7 @@ def cost_of(problem: Problem, tile: Tile, path: Path) -> Cost:
     }
     if not path.control.overlap_engines:
         busy = {"matrix": sum(busy.values())}
-    traffic = _traffic(problem, tile, path)
+    traffic = backward_traffic(problem, tile, path)
     head, tail, serial = {}, {}, {}
     for i, level in enumerate(path.memories):
         read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
@@ -199,17 +155,11 @@ def cost_of(problem: Problem, tile: Tile, path: Path) -> Cost:
     return compose(Work(busy, head, tail, joules, traffic, serial, sync, 2), path)
 
 
-def _products(problem: Problem, tile: Tile) -> list[tuple[int, int, int]]:
-    """(m, n, k) of S, dP, dV, dK and dQ."""
-    d, dv, tm, ts = problem.of.head_dim, problem.of.v_head_dim, tile.tm, tile.ts
-    return [(tm, ts, d), (tm, ts, dv), (ts, dv, tm), (ts, d, tm), (tm, d, ts)]
-
-
 def _step_cycles(problem: Problem, tile: Tile, path: Path) -> float:
     """Engine cycles of one step, its products' rows and then columns spread over the engines."""
     gm, pair = path.engine.geometry(problem.pair.pair.macs_per_cycle)[0], problem.pair
     cycles = 0.0
-    for m, n, k in _products(problem, tile):
+    for m, n, k in products(problem, tile):
         grid = max(1, min(path.engine.count, m // gm))
         spare = max(1, path.engine.count // grid)
         part = MatmulTile(
@@ -228,74 +178,3 @@ def _load_latency(problem: Problem, tile: Tile, path: Path) -> float:
     if level.buffering == "double":
         return latency
     return latency / max(1.0, level.capacity // (tile.tm * problem.query_bytes) - 1)
-
-
-def _traffic(problem: Problem, tile: Tile, path: Path) -> Traffic:
-    """Bytes at every level: Q and dO are `activation`, K and V `weight`, gradients `output`."""
-    op, traffic = problem.of, Traffic()
-    rows = problem.heads * op.group * op.q_len
-    keys = problem.heads * op.kv_len * problem.key_bytes
-    into_cores = tile.steps * tile.tm * problem.query_bytes
-    again = _rounds_of_keys(problem, tile, path)
-    outer = path.levels[0].name
-    shared = [m for m in path.memories[1 : path.first_core] if "output" in m.keeps]
-    once = min(into_cores, rows * problem.query_bytes * again)
-    for operand, amount, inward in (("activation", once, into_cores), ("weight", keys, keys)):
-        way = [m for m in path.memories[1 : path.first_core] if operand in m.keeps]
-        own = own_keepers(operand, path)[:1]
-        parent = path.levels[0]
-        for level, size in [(m, amount) for m in way] + [(m, inward) for m in own]:
-            add_traffic(traffic, parent.name, operand, size, 0.0)
-            add_traffic(traffic, level.name, operand, 0.0, size)
-            parent = level
-    sums = tile.steps * tile.tm * op.head_dim * problem.partial  # dQ, added where cores meet
-    add_traffic(traffic, exchange(path).name, "output", sums, sums)
-    width = op.head_dim + op.v_head_dim
-    results = problem.heads * op.kv_len * width * problem.made
-    dq = rows * op.head_dim
-    spilled = dq * problem.partial * (again if shared else 0.0)
-    add_traffic(traffic, outer, "output", 0.0, results + dq * problem.made)
-    add_traffic(traffic, outer, "output", spilled, spilled)
-    for level in shared:
-        add_traffic(traffic, level.name, "output", results, results)
-    _inside(problem, tile, path, traffic)
-    return traffic
-
-
-def _rounds_of_keys(problem: Problem, tile: Tile, path: Path) -> float:
-    """How often queries and their sums pass the shared memories: once if those of the heads in
-    flight fit, else once for every round of key tiles."""
-    op = problem.of
-    jobs = tile.jobs / problem.heads
-    level = exchange(path)
-    rows = op.group * op.q_len
-    size = rows * (problem.query_bytes + op.head_dim * problem.partial)
-    in_flight = min(problem.heads, ceil(path.cores / jobs)) * size
-    return 1.0 if in_flight <= level.capacity * level.instances else ceil(jobs / path.cores)
-
-
-def _inside(problem: Problem, tile: Tile, path: Path, traffic: Traffic) -> None:
-    """Operands and sums of the products at the engine, and what passes between a core's levels:
-    each operand once for every product that reads it."""
-    places = {
-        operand: (own_keepers(operand, path) or [home(operand, path)])
-        for operand in ("activation", "weight", "output")
-    }
-    for m, n, k in _products(problem, tile):
-        words = path.engine.operand_words(
-            MatmulTile(m, n, k, problem.pair.pair.macs_per_cycle, problem.pair.weight.bits)
-        )
-        for operand, count, size in (
-            ("activation", float(words.activation) * problem.q, m * k * problem.q),
-            ("weight", float(words.weight) * problem.k, n * k * problem.k),
-        ):
-            add_traffic(traffic, places[operand][-1].name, operand, tile.steps * count, 0.0)
-            for parent, level in pairwise(places[operand]):
-                add_traffic(traffic, parent.name, operand, tile.steps * size, 0.0)
-                add_traffic(traffic, level.name, operand, 0.0, tile.steps * size)
-        sums = (float(w) * problem.partial for w in (words.output_read, words.output_write))
-        read, written = (tile.steps * w for w in sums)
-        add_traffic(traffic, places["output"][-1].name, "output", read, written)
-    scores = 2 * tile.steps * tile.tm * tile.ts  # S and dP to the vector engine; P and dS back
-    add_traffic(traffic, home("output", path).name, "scores", scores * problem.partial, 0.0)
-    add_traffic(traffic, home("activation", path).name, "scores", 0.0, scores * problem.out)

@@ -14,7 +14,8 @@ and that no path leaves and enters again. Its forms:
 
 What makes an activation in a prologue is read by nobody else; weights are never made in a group. A
 convolution has neither prologue nor pair.
-Attention, gathers and sums over all rows run alone. Tensors that only ops of the group read are not stored.
+Attention, gathers and sums over all rows run alone. Tensors that only ops of the group read are
+not stored.
 Not considered: groups across layers, groups of more than MOST_OPS ops, some of several
 multiplications that could be merged, one kernel for independent functions.
 """

@@ -172,7 +172,7 @@ class Run:
 
     @property
     def tokens_per_s(self) -> float:
-        """Of the whole batch: tokens processed in prefill, trained in train, generated otherwise."""
+        """Of the whole batch: processed in prefill, trained in train, generated otherwise."""
         return self.produced_tokens / self.latency_s
 
     @property

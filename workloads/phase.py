@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from kernels_ref.errors import UserError
 
-
 TRAIN = "train"  # a forward pass over whole sequences, of which a training step is made
 WHOLE = ("encode", TRAIN)  # every token at once, nothing kept for later
 
@@ -26,8 +25,9 @@ class PhaseError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """`kind` encode, prefill, decode, verify or train; `tokens` new ones per sequence, `context` keys seen
-    by the last. `source`: tokens that the encoder of an encoder-decoder had; None: as it likes.
+    """`kind` encode, prefill, decode, verify or train; `tokens` new ones per sequence, `context`
+    keys seen by the last. `source`: tokens that the encoder of an encoder-decoder had; None: as it
+    likes.
     `contexts`: of every sequence, where they differ; `context` is then the longest."""
 
     kind: str

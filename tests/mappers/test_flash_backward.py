@@ -1,4 +1,4 @@
-"""Gradients of attention on a machine: what is visited, what moves at least, what a bound allows."""
+"""Gradients of attention on a machine: what is visited, what moves at least, the bounds."""
 
 from dataclasses import replace
 

@@ -18,7 +18,7 @@ from workloads.ops.einsum import Einsum
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """`inputs` is (rows [rows, k], weights [experts, n, k][, biases [experts, n]]); for the gradient
+    """`inputs` is (rows [rows, k], weights [experts, n, k][, biases [experts, n]]); for gradients
     `of_weights`, (gradients of what the experts made [rows, n], rows [rows, k])."""
 
     name: str

@@ -27,7 +27,7 @@ GRADIENT_FUNCTIONS: dict[str, Function] = {
     "rmsnorm_gradient": Function({"mul": 5, "add": 3}, {"rsqrt": 1, "mul": 4, "add": 1}, True),
     # dy x r, summed; r comes from the op above
     "rmsnorm_weight_gradient": Function({"mul": 2, "add": 1}, {}, False, of_all_rows=True),
-    # mean, variance (sub, mul, add), x^ = (x - mu) r; g = dy w; sums of g and g x^; (g - a - x^ b) r
+    # mean, variance (sub, mul, add), x^ = (x - mu) r; g = dy w; sums of g, g x^; (g - a - x^ b) r
     "layernorm_gradient": Function({"mul": 6, "add": 7}, {"rsqrt": 1, "mul": 4, "add": 1}, True),
     "layernorm_weight_gradient": Function({"mul": 2, "add": 2}, {}, False, of_all_rows=True),
     # y = x r: r anew, sum of dy y, (dy - y c) r

@@ -58,7 +58,8 @@ class _Reader:
 
 
 def parse(text: str, keys: Keys) -> list[tuple[str, Any]]:
-    """The calls of the line as (name, arguments by key); `keys` has those of a name. Raises RequestsError."""
+    """The calls of the line as (name, arguments by key); `keys` has those of a name.
+    Raises RequestsError."""
     reader = _Reader(text)
     found = [_entry(_call(reader, 0), text, keys)]
     while reader.peek():

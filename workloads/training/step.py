@@ -12,7 +12,7 @@ Not modeled: dropout, gradient clipping, loss scaling, data loading, frozen para
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from accel_models.explain import nearest
@@ -64,12 +64,16 @@ def training(
     if accumulate > 1:
         copies |= {_sum(name): 0.0 for name in found}  # the same memory as the gradient's
     known |= {t.name: t for t, _ in moments}
-    whole = (*passes, *updates)
-    named = {t for node in whole for t in (*node.op.inputs, node.op.output)} | set(copies)
-    named |= {known[t].part_of for t in named if known[t].part_of}
-    tensors = {name: tensor for name, tensor in known.items() if name in named}
     produced = float(graph.tokens * accumulate)
-    return check(replace(graph, nodes=whole, tensors=tensors, copies=copies, produced=produced))
+    whole = replace(graph, nodes=(*passes, *updates), copies=copies, produced=produced)
+    return check(replace(whole, tensors=_named(whole, known)))
+
+
+def _named(graph: Graph, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of these that the graph names, or has parts of."""
+    named = {t for node in graph for t in (*node.op.inputs, node.op.output)} | set(graph.copies)
+    named |= {known[t].part_of for t in named if known[t].part_of}
+    return {name: tensor for name, tensor in known.items() if name in named}
 
 
 def trained(graph: Graph) -> Graph:
@@ -128,8 +132,7 @@ def _swept(sweep: Sweep, accumulate: int) -> dict[str, str]:
         RULES[node.op.kind](sweep, node, gradient)
     found = {}
     for name in [n for n in sweep.reached if sweep.tensors[n].kind in PARAMETERS]:
-        made = sweep.take(name)
-        assert made is not None
+        made = sweep.take(name) or ""
         if accumulate > 1:
             shape, wide = sweep.tensors[name].shape, sweep.gradient_format(name)
             sweep.tensors[_sum(name)] = Tensor(_sum(name), shape, wide, "state")
@@ -169,7 +172,7 @@ def _updates(
     return nodes, states
 
 
-def _states(label: str, optimizer: str, like: Tensor, elements: int) -> Iterable[Tensor]:
+def _states(label: str, optimizer: str, like: Tensor, elements: int) -> list[Tensor]:
     """Moments, and a master copy of weights that are not stored as precisely."""
     wide = get_format("fp32")
     parts = [f"moment{i + 1}" for i in range(OPTIMIZERS[optimizer][0])]

@@ -26,7 +26,7 @@ from sim.cli.docs_workloads import WORKLOAD_REGIONS
 ROOT = Path(__file__).resolve().parents[2]
 DIFFERENCE = 4
 REGIONS = TABLES | COST_REGIONS | WORKLOAD_REGIONS
-SCHEMAS = ("design", "system", "mapping", "ops", "run", "map", "verify")
+SCHEMAS = ("design", "system", "mapping", "ops", "requests", "run", "map", "verify")
 WIDTH = 100  # of a terminal, for commands that ask
 
 _REGION = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)

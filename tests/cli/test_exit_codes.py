@@ -26,7 +26,7 @@ MISTAKES = [
     (("simulate", "a100_sxm", "opt-126m"), "unknown model 'opt-126m'; did you mean 'opt-125m'..."),
     (
         (*SIM, "--phase", "decod"),
-        "unknown phase 'decod' of opt-125m; known: prefill, decode, verify, request",
+        "unknown phase 'decod' of opt-125m; known: prefill, decode, verify, request, train",
     ),
     ((*SIM, "--prompt", "8"), "phase decode has no prompt; it takes context"),
     ((*SIM, "--output", "8"), "phase decode has no output; it takes context"),

@@ -153,3 +153,13 @@ def test_a_design_of_a_registered_pe_shows_its_parts(run: Any) -> None:
     assert pe["name"] == "mixpe_w4a8"
     assert any("adder" in part for part in pe["parts"])
     assert sum(shown["area_by_mm2"].values()) == pytest.approx(shown["area_mm2"])
+
+
+def test_requests(run: Any) -> None:
+    shown = run("show", "requests:constant(4)+lengths(100,20)+limit(requests=50)", "--json")
+    assert shown.document["requests"] == 50
+    assert shown.document["requests_per_second"] == pytest.approx(4)
+    assert shown.document["prompt_tokens"]["mean"] == 100
+    done = run("show", "requests:poison(4)+lengths(100,20)")
+    assert done.code == 1
+    assert "did you mean 'poisson'" in done.err

@@ -25,6 +25,7 @@ CASES = {
     "decode in int8 on an array": ("systolic_128x128", *TINY, "--formats", "int8"),
     "decode with quantized cache": ("h100_sxm", *TINY, "--formats", "w4a16-g128", "--kv", "fp8"),
     "decode on several kinds of cores": ("snapdragon_8_gen_3", *TINY),
+    "train": ("a100_sxm", "opt-125m", "--phase", "train", "--prompt", "32", "--batch", "2"),
     "prefill": ("a100_sxm", "opt-125m", "--phase", "prefill", "--prompt", "32", "--batch", "2"),
     "request": (
         *("a100_sxm", "opt-125m", "--phase", "request"),
@@ -186,3 +187,31 @@ def test_golden_text(command: str, run: Any, golden: Any, monkeypatch: pytest.Mo
     }
     text = run(command, *words[command]).out
     golden(f"{command}.txt", "".join(line.rstrip() + "\n" for line in text.splitlines()))
+
+
+def test_a_training_step_says_what_it_holds_and_counts_trained_tokens(run: Any) -> None:
+    """16 bytes a parameter with Adam (ZeRO, arXiv 1910.02054): 14 beside the 16-bit weights."""
+    words = ("simulate", "a100_sxm", "opt-125m", "--phase", "train", "--prompt", "64")
+    shown = run(*words, "--json").document
+    assert shown["state_bytes"] == 14 * shown["params"]
+    assert shown["saved_bytes"] > 0
+    assert shown["kv_bytes"] == 0
+    assert shown["ttft_s"] is None
+    assert shown["tpot_s"] is None
+    assert shown["tokens_per_s"] == pytest.approx(64 / shown["latency_s"])
+    kinds = {op["kind"] for op in shown["ops"]}
+    assert {"attention_backward", "update"} <= kinds
+    table = run(*words).out
+    assert "gradients of attention" in table
+    assert "gradients and optimizer" in table
+    four = run(*words, "--apply", "training(accumulate=4)", "--json").document
+    assert four["tokens_per_s"] == pytest.approx(4 * 64 / four["latency_s"])
+    assert four["latency_s"] < 4 * shown["latency_s"]
+
+
+def test_a_training_step_of_several_chips_is_refused(run: Any) -> None:
+    done = run("simulate", "dgx_a100", "opt-125m", "--phase", "train", "--prompt", "64")
+    assert done.code == 1
+    assert "is several chips, among which a training step is not shared" in done.err
+    tp = ("simulate", "a100_sxm", "opt-125m", "--phase", "train", "--prompt", "64", "--tp", "2")
+    assert run(*tp).code == 1

@@ -10,7 +10,7 @@ from workloads.builders import BUILDERS, NESTED, describe, phases_of
 from workloads.config import ModelConfig, shipped_models
 from workloads.graph import TENSOR_KINDS, check
 from workloads.ops import OPS
-from workloads.phase import Phase, encode, verify
+from workloads.phase import Phase, encode, train, verify
 
 
 def graph_of(name, phase):
@@ -18,7 +18,7 @@ def graph_of(name, phase):
 
 
 PHASES = {name: phases_of(read_config(name)) for name in shipped_models()}
-DECODERS = [name for name, phases in PHASES.items() if phases == ("prefill", "decode", "verify")]
+DECODERS = [name for name, phases in PHASES.items() if "encode" not in phases]
 PROMPT = 700  # has room for an image
 
 
@@ -30,6 +30,7 @@ def runnable():
             "prefill": [prefill(1, PROMPT), prefill(2, PROMPT), Phase("prefill", 2, 16, PROMPT)],
             "decode": [decode(2, 16), decode(1, 1)],
             "verify": [verify(2, 4, 16)],
+            "train": [train(2, 16)],
         }
         yield from ((name, phase) for kind in phases for phase in made[kind])
 
@@ -297,7 +298,9 @@ def test_every_builder_has_a_shipped_model_or_a_variant():
 def test_a_phase_that_the_model_cannot_run():
     with pytest.raises(UserError, match="gpt2 has 1024 learned positions; a context of 1025"):
         graph_of("gpt2", decode(1, 1025))
-    with pytest.raises(UserError, match="its phases are prefill, decode, verify, not encode"):
+    with pytest.raises(
+        UserError, match="its phases are prefill, decode, verify, train, not encode"
+    ):
         graph_of("gpt2", Phase("encode", 1, 8, 8))
     with pytest.raises(UserError, match="16 new tokens do not fit in a context of 8"):
         graph_of("gpt2", Phase("verify", 1, 16, 8))

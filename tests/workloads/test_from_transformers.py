@@ -24,7 +24,7 @@ transformers = pytest.importorskip("transformers", reason=REASON)
 TRACED = traced_classes()
 PHASES = {name: phases_of(read_config(name)) for name in TRACED}
 DECODERS = [name for name, phases in PHASES.items() if "encode" not in phases]
-ENCODERS = [name for name, phases in PHASES.items() if phases == ("encode",)]
+ENCODERS = [name for name, phases in PHASES.items() if "decode" not in phases]
 ENCODER_DECODERS = [name for name in TRACED if name not in (*DECODERS, *ENCODERS)]
 GEMMA = {
     "model_type": "gemma",

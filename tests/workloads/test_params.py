@@ -8,7 +8,7 @@ import pytest
 from workloads import build, decode, prefill, read_config
 from workloads.builders import phases_of
 from workloads.config import ModelConfig, shipped_models
-from workloads.phase import encode, verify
+from workloads.phase import encode, train, verify
 from workloads.published import published
 
 PUBLISHED = {name: entry.params for name, entry in published().items()}
@@ -135,6 +135,7 @@ def test_shipped_model(name):
         "prefill": prefill(2, 600),
         "decode": decode(1, 300),
         "verify": verify(2, 3, 300),
+        "train": train(2, 300),
     }
     for phase in phases_of(config):
         assert build(config, phases[phase]).params == PUBLISHED[name], phase

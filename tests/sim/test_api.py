@@ -57,7 +57,7 @@ def test_transforms_by_name():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"phase": "train"}, "unknown phase 'train'"),
+        ({"phase": "trian"}, "unknown phase 'trian'"),
         ({"phase": "prefill", "context": 8}, "phase prefill has no context; it takes prompt"),
         ({"batch": 0}, "decode: batch is 0; at least 1 is needed"),
         ({"phase": "request", "output": 0}, "request: output is 0; at least 1 is needed"),

@@ -192,12 +192,18 @@ def test_transforms_of_the_forward_pass_come_first(text):
         ("training(recompute=fulll)", "unknown 'fulll'; did you mean 'full'"),
         ("training(optimizer=adamw)", "unknown 'adamw'; did you mean 'adam'"),
         ("training(accumulate=0)", "accumulate is 0; at least 1"),
+        ("offload()+training()", "keeps all in the chip's own memory"),
         ("training()+training()", "is a training step already"),
     ],
 )
 def test_what_a_step_cannot_be_is_refused(text, message):
     with pytest.raises(UserError, match=message):
         apply(LLAMA, text)
+
+
+def test_what_is_trained_is_not_moved_away_later():
+    with pytest.raises(UserError, match="keeps all in the chip's own memory"):
+        trained(apply(LLAMA, "training()+offload()"))
 
 
 @pytest.mark.parametrize("phase", [prefill(1, 16), decode(1, 16)])

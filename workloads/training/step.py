@@ -79,7 +79,19 @@ def _named(graph: Graph, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def trained(graph: Graph) -> Graph:
     """The graph with a backward pass; itself if it has one, or is of another phase."""
     forward = graph.phase == TRAIN and not graph.state_bytes
+    if graph.phase == TRAIN:
+        _check_resident(graph)
     return training(graph) if forward else graph
+
+
+def _check_resident(graph: Graph) -> None:
+    """Raises UserError for what is fetched: the backward pass would fetch it once more."""
+    away = [name for name, tensor in graph.tensors.items() if tensor.away is not None]
+    if away:
+        raise UserError(
+            f"{graph.name}: a training step keeps all in the chip's own memory; {away[0]} is in a "
+            "backing one"
+        )
 
 
 def _check(graph: Graph, recompute: str, optimizer: str, accumulate: int) -> None:
@@ -94,6 +106,7 @@ def _check(graph: Graph, recompute: str, optimizer: str, accumulate: int) -> Non
         )
     if graph.state_bytes:
         raise UserError(f"{graph.name} is a training step already; give training() once")
+    _check_resident(graph)
     if any(tensor.kind == "kv" for tensor in graph.tensors.values()):
         raise UserError(f"{graph.name}: no rule for the gradients of what is kept between steps")
 

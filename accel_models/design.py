@@ -124,6 +124,9 @@ class Design(Facts):
     )
     cores: Annotated[dict[str, Core], Field(min_length=1)]
     links: dict[str, Link] = Field(default_factory=dict)
+    measured_as: list[str] = Field(
+        default_factory=list, description="its names in files of measurements, as in `validate`"
+    )
     notes: str | None = None
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 

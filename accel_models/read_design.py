@@ -65,6 +65,7 @@ def _extended(document: Document, folder: Path | None, above: dict[Path, str]) -
         circle = [*list(above.values())[files.index(path.resolve()) :], shown]
         raise DesignError(f"{place}: extends: goes in a circle: {' -> '.join(circle)}")
     base = _merged(path, shown, above)
+    base.data.pop("measured_as", None)  # measurements of the one say nothing about the other
     return Document(_merge(base.data, document.data, {}), base.places | document.places)
 
 

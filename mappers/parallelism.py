@@ -5,7 +5,8 @@ where there are experts. Stages are added, as few as will do, where a rank's wei
 not fit its memory: they shorten nothing. Every candidate is placed by `map_system`, those with the
 least possible latency first, and one whose least latency is above the best found is left out:
 
-    latency >= sum over ops of max(MACs / peak, stored bytes / bandwidth of the outermost memory)
+    latency >= sum over ops of max(MACs that are no zero / peak,
+                                   stored bytes / bandwidth of the outermost memory)
 
 For another objective all are placed. Where none fits it is the one whose fullest chip lacks least.
 Not tried: data, sequence and stream parallelism, gathered weights (which can be asked for).
@@ -109,15 +110,17 @@ def lacking(graph: Graph, design: Design) -> int:
 def least_seconds(graph: Graph, design: Design) -> float:
     """What no schedule of the graph on one chip is below, on the best of its kinds of cores."""
     paths = [memory_path(design, name) for name in design.cores]
-    return min(sum(n.count * _least(graph, n.op, path) for n in graph) for path in paths)
+    return sum(n.count * min(_least(graph, n.op, path) for path in paths) for n in graph)
 
 
 def _least(graph: Graph, op: Op, path: Path) -> float:
     top, seconds = path.levels[0], 0.0
     if isinstance(op, MATRICES):
-        weight, activation = (graph.tensors[op.inputs[i]].format for i in (1, 0))
+        weight, activation = (graph.tensors[op.inputs[i]] for i in (1, 0))
+        macs = op.macs * weight.kept / weight.elements
         try:
-            seconds = op.macs / path.peak_macs_per_s(path.datapath(weight, activation))
+            pair = path.datapath(weight.format, activation.format)
+            seconds = macs / path.peak_macs_per_s(pair)
         except (DesignError, GraphError):
             seconds = 0.0
     if isinstance(op, Experts):  # of the experts only those with a row are read

@@ -107,7 +107,7 @@ class Job:
             raise UserError("cores are those of one design; a system has no such choice")
         if self.splits is not None and not graph.splits:
             graph = replace(graph, splits=self.splits)
-        if graph.splits:
+        if graph.splits or self.splits is not None:
             placed = map_system(shard(graph), self.machine, self.objective, self.memo)
         else:
             graph, placed = best_parallelism(graph, self.machine, self.objective, self.memo)

@@ -1,4 +1,4 @@
-"""Tables of models and transforms for the documentation."""
+"""Tables of models, transforms and dtypes for the documentation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from sim.cli.docs_regions import table
+from sim.measured.gemm import DTYPES
 from sim.report.quantities import binary
 from workloads.config import read_config, shipped_models
 from workloads.phase import decode, encode
@@ -73,7 +74,19 @@ def _said(text: str, word: str) -> str:
     return " ".join(match[1].split()) if match else ""
 
 
+def dtypes() -> str:
+    """What the dtypes of measured rows mean."""
+    come = {
+        "as": "as they are multiplied",
+        "scaled": "in 16 bits; a kernel finds scales and quantizes",
+        "converted": "in 16 bits; a kernel converts them by known scales",
+    }
+    rows = [(f"`{n}`", f"`{d.formats}`", d.base, come[d.quantized]) for n, d in DTYPES.items()]
+    return table(("dtype", "`--formats`", "outputs", "activations come"), rows)
+
+
 WORKLOAD_REGIONS: dict[str, Callable[[], str]] = {
     "workloads": workloads,
     "transforms": transforms,
+    "dtypes": dtypes,
 }

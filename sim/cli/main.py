@@ -20,6 +20,7 @@ from sim.cli.map import map_to
 from sim.cli.schema import schema
 from sim.cli.show import show
 from sim.cli.simulate import simulate
+from sim.cli.validate import validate
 from sim.cli.verify import verify
 
 USER_MISTAKE, OUR_BUG, INTERRUPTED = 1, 3, 130
@@ -79,7 +80,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "simulate": simulate, "map": map_to, "verify": verify, "show": show, "schema": schema,
-    "import": import_,
+    "import": import_, "validate": validate,
 }  # fmt: skip
 for _name, _command in COMMANDS.items():
     app.command(_name)(_guarded(_command))

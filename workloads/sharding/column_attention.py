@@ -43,6 +43,8 @@ def attention(sharder: Sharder, op: Attention) -> None:
     names = [queries.name]
     for name in (k, v):
         here = _cache(sharder, name, share) or sharder.take(name, "cols", "whole")
+        if here.kind == "cols" and here.share < share:  # parts of heads
+            here = sharder.take(name, "whole")
         names.append(here.name)
     names += [_for_heads(sharder, name, op) for name in op.inputs[3:]]
     heads = op.q_heads // sharder.ways
@@ -52,8 +54,10 @@ def attention(sharder: Sharder, op: Attention) -> None:
 
 def _cache(sharder: Sharder, name: str, share: Fraction) -> Held | None:
     """A cache that is only read here; of one that is written the writes say how it is held."""
-    if sharder.graph.tensors[name].kind != "kv" or name in sharder.held:
-        return sharder.held.get(name)
+    if sharder.graph.tensors[name].kind != "kv":
+        return None
+    if name in sharder.held:
+        return sharder.held[name]
     return sharder.keep(name, "cols" if share < 1 else "whole", share)
 
 

@@ -52,7 +52,8 @@ def _look_up(sharder: Sharder, op: Gather) -> None:
         sharder.add(replace(op, inputs=(table, *others), width=ceil(op.width * part)))
         sharder.keep(op.output, "cols", part)
         return
-    split = source == largest
+    multiplied = any(is_matrix(sharder.graph, n.op) and n.op.inputs[1] == source for n in sharder.graph)
+    split = source == largest or multiplied
     table = sharder.stored(source, 0 if split else None, part)
     sharder.add(replace(op, inputs=(table, *others)))
     sharder.keep(op.output, "partial" if split else "whole")
@@ -165,6 +166,10 @@ def vector(sharder: Sharder, op: Vector) -> None:
         for name in made:
             sharder.take(name, wanted, "whole", "cols", "rows")
         kinds = [sharder.state(name).kind for name in made]
+    if "partial" in kinds and op.function == "weighted_sum":
+        held = [sharder.state(made[0]), *(sharder.take(name, "whole") for name in made[1:])]
+        _vector(sharder, op, held)
+        return
     apart = {kind for kind in kinds if kind not in ("whole", "partial")}
     if len(apart) > 1 or (not _by_columns(op, tensors[op.output].shape[-1]) and "cols" in apart):
         whole_op(sharder, op)

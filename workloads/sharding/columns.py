@@ -70,6 +70,7 @@ class Sharder:
         self.nodes: list[Node] = []
         self.held: dict[str, Held] = {}
         self.whole: dict[str, Held] = {}  # gathered beside a tensor that stays apart
+        self.sent: dict[str, Held] = {}  # dealt out otherwise beside it
         self.made_by: dict[str, Node] = {}
         self.node = graph.nodes[0]  # the one at work
 
@@ -141,8 +142,8 @@ class Sharder:
         """Columns of all sequences to all columns of the rank's sequences, or back (all_to_all)."""
         here = self.state(name)
         wanted = "cols" if here.kind == "rows" else "rows"
-        if here.kind == "whole":
-            return here
+        if here.kind == "whole" or name in self.sent:
+            return self.sent.get(name, here)
         like, share = self.graph.tensors[name], Fraction(1, self.ways)
         made = self.local_tensor(like, Held(self._free(f"{name}.all_to_all"), wanted, share))
         source = self.tensors[here.name]
@@ -151,7 +152,8 @@ class Sharder:
             self.ways, self.split.axis,
         )  # fmt: skip
         self.add(op)
-        return Held(made.name, wanted, share)
+        self.sent[name] = Held(made.name, wanted, share)
+        return self.sent[name]
 
     def keep(self, name: str, kind: str = "whole", share: Fraction = WHOLE_SHARE) -> Held:
         """The tensor as this rank has it, under its own name."""

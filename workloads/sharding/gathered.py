@@ -28,7 +28,7 @@ def gather_weights(graph: Graph, split: Split) -> Graph:
             shard = f"{weight.name}.shard"
             first = ceil(weight.shape[0] / split.ways)
             tensors[shard] = replace(weight, name=shard, shape=(first, *weight.shape[1:]))
-            tensors[weight.name] = replace(weight, kind="activation")
+            tensors[weight.name] = replace(weight, kind="activation", away=None)
             if not any(n.op.output == weight.name for n in nodes):
                 nodes.append(replace(node, op=_gather(weight, shard, split)))
         nodes.append(node)

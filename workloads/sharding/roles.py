@@ -131,7 +131,7 @@ def _behind(graph: Graph, start: Op) -> _Reached:
                 left.append((op.output, True))
             elif _keeps_columns(op, tensor):
                 others = {t for t in op.inputs if t != tensor}
-                if others & above:
+                if others & above and isinstance(op, Vector):
                     found.residual = True
                 else:
                     left.append((op.output, by_head))

@@ -1,0 +1,1 @@
+"""Measurements: from rows of a CSV to the ops that were measured."""

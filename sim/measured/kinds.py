@@ -1,0 +1,65 @@
+"""Kinds of measured ops: which columns say what was measured, and the graph that it was.
+
+A kind is a module with a function from a case to the graphs of its kernels, one after the other,
+and a line in OPS. What a kernel's formats were is said by the column dtype (DTYPES).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accel_models.explain import nearest
+from kernels_ref.errors import UserError
+from sim.measured.attention import attention_graphs
+from sim.measured.cases import Case
+from sim.measured.comm import comm_graphs
+from sim.measured.gemm import gemm_graphs
+from sim.measured.vector import vector_graphs
+from workloads.graph import Graph
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`columns` that must be there, beside device and latency_us; those of `shown` say which row it
+    is."""
+
+    columns: tuple[str, ...]
+    graphs: Callable[[Case], list[Graph]]
+    shown: tuple[str, ...]
+
+
+OPS: dict[str, Kind] = {
+    "gemm": Kind(("dtype", "M", "N", "K"), gemm_graphs, ("dtype", "M", "N", "K")),
+    "attention": Kind(
+        ("phase", "batch", "q_heads", "kv_heads", "head_dim", "seq_len", "q_dtype", "kv_dtype"),
+        attention_graphs,
+        ("phase", "batch", "q_heads", "kv_heads", "head_dim", "seq_len", "kv_dtype"),
+    ),
+    "vector": Kind(("op", "dtype", "d0", "d1"), vector_graphs, ("op", "dtype", "d0", "d1")),
+    "comm": Kind(("n_gpus", "bytes", "dtype", "op"), comm_graphs, ("op", "n_gpus", "bytes")),
+}
+ALWAYS = ("device", "latency_us")
+
+
+def kind_of(file: str, columns: tuple[str, ...], asked: str | None) -> str:
+    """Which kind of op a file with these columns has. Raises UserError if it has not the columns of
+    the one asked for, or of none."""
+    if asked is not None:
+        if asked not in OPS:
+            raise UserError(f"--op '{asked}': {nearest(asked, list(OPS))}")
+        if missing := _missing(asked, columns):
+            raise UserError(f"{file}: no column {', '.join(missing)}, which rows of {asked} need")
+        return asked
+    found = [name for name in OPS if not _missing(name, columns)]
+    if not found:
+        wanted = "; ".join(f"{name}: {', '.join(kind.columns)}" for name, kind in OPS.items())
+        raise UserError(
+            f"{file}: its columns are those of no kind of op. All need {', '.join(ALWAYS)}; "
+            f"beside them {wanted}"
+        )
+    return found[0]
+
+
+def _missing(name: str, columns: tuple[str, ...]) -> list[str]:
+    return [column for column in (*ALWAYS, *OPS[name].columns) if column not in columns]

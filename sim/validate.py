@@ -1,0 +1,149 @@
+"""A design against measurements: every row predicted as `simulate` would, and how far off that is.
+
+A row's kernels are mapped one by one, nothing fused between them, and their latencies added. The
+error of a row is |predicted / measured - 1| (APE). A row that the design cannot do (no PE for its
+formats, no link for so many chips), or whose op has no model yet, is reported beside the others
+with the reason; a row that is not right stops everything, with its line.
+Not modeled: inputs that lie in a cache already when a kernel starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accel_models.design import Design
+from accel_models.read_design import read_design
+from kernels_ref.errors import UserError
+from mappers import map_graph
+from mappers.plan import Placed
+from sim.measured.cases import Case, RowError, of_device, read_cases
+from sim.measured.kinds import OPS, Kind, kind_of
+
+Progress = Callable[[Iterable[Case], int], Iterable[Case]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A measured row and what the model says; `predicted_s` is None where it says nothing, and
+    `why` is the reason. `bound_by` and `tile` are of the kernel that takes longest."""
+
+    case: Case
+    predicted_s: float | None
+    bound_by: str = ""
+    tile: str = ""
+    why: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """Predicted over measured."""
+        assert self.predicted_s is not None
+        return self.predicted_s / self.case.measured_s
+
+    @property
+    def ape(self) -> float:
+        """Absolute percentage error, as a share."""
+        return abs(self.ratio - 1)
+
+    @property
+    def in_band(self) -> bool | None:
+        """Within [0.9 least, 1.1 most] of what others measured; None where nothing is known."""
+        if self.case.band_s is None or self.predicted_s is None:
+            return None
+        least, most = self.case.band_s
+        return 0.9 * least <= self.predicted_s <= 1.1 * most
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All rows of a file that were asked for."""
+
+    design: Design
+    file: str
+    op: str
+    kind: Kind
+    rows: tuple[Judged, ...]
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def predicted(self) -> tuple[Judged, ...]:
+        return tuple(row for row in self.rows if row.predicted_s is not None)
+
+    @property
+    def unsupported(self) -> tuple[Judged, ...]:
+        return tuple(row for row in self.rows if row.predicted_s is None)
+
+    def scores(self) -> dict[str, float | None]:
+        """Errors over the predicted rows; None where there are none."""
+        return scores(self.predicted)
+
+
+def validate(
+    design: str | Design,
+    file: Path,
+    op: str | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Predict the rows of a CSV on a design. Raises UserError for a file that is not right."""
+    machine = read_design(design) if isinstance(design, str) else design
+    cases, columns = read_cases(file)
+    name = kind_of(str(file), columns, op)
+    cases = of_device(cases, device, machine.measured_as)
+    started = time.perf_counter()
+    shown = progress(cases, len(cases)) if progress else cases
+    rows = tuple(_judged(shown, machine, OPS[name]))
+    seconds = time.perf_counter() - started
+    return Validation(machine, str(file), name, OPS[name], rows, seconds, _warnings(machine, cases))
+
+
+def _warnings(machine: Design, cases: Sequence[Case]) -> tuple[str, ...]:
+    others = {case.device for case in cases} - set(machine.measured_as)
+    if not machine.measured_as or not others:
+        return ()
+    own = ", ".join(machine.measured_as)
+    return (f"rows of {', '.join(sorted(others))} are judged with {machine.name}, which is {own}",)
+
+
+def _judged(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judged]:
+    memo: dict[Any, Any] = {}
+    for case in cases:
+        case.measured_s, case.band_s  # noqa: B018 - a row that is not right stops at its line
+        try:
+            placed = [
+                p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)
+            ]
+        except RowError:
+            raise
+        except UserError as problem:
+            yield Judged(case, None, why=str(problem).partition("\n")[0])
+            continue
+        yield _prediction(case, placed)
+
+
+def _prediction(case: Case, placed: Sequence[Placed]) -> Judged:
+    longest = max(placed, key=lambda p: float(p.cost.latency_s))
+    total = sum(p.count * float(p.cost.latency_s) for p in placed)
+    return Judged(case, total, longest.cost.bound_by, longest.plan.tile)
+
+
+def scores(rows: Sequence[Judged]) -> dict[str, float | None]:
+    """MAPE, median APE, geometric mean of predicted over measured, shares within 10, 25 and 50 %,
+    and in the band of other measurements (of the rows that have one)."""
+    names = ("mape", "median_ape", "geomean_ratio", "within_10", "within_25", "within_50")
+    if not rows:
+        return dict.fromkeys((*names, "in_band"))
+    ratios = np.array([row.ratio for row in rows])
+    ape = np.abs(ratios - 1)
+    values = [ape.mean(), np.median(ape), np.exp(np.log(ratios).mean())]
+    values += [(ape <= limit).mean() for limit in (0.10, 0.25, 0.50)]
+    banded = [row.in_band for row in rows if row.in_band is not None]
+    found: dict[str, float | None] = dict(zip(names, map(float, values), strict=True))
+    found["in_band"] = sum(banded) / len(banded) if banded else None
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from math import ceil, prod
 from typing import Any
 
 from accel_models.area import area_mm2
@@ -26,6 +27,7 @@ from workloads.graph import Graph
 from workloads.sharding.sharded import ways
 
 MACHINES = "machines"
+BATCHED = ("data", "expert", "weights")  # axes along which sequences are dealt out
 
 
 def run(graph: Graph, found: SystemSchedule) -> Run:
@@ -235,3 +237,10 @@ def _warnings(graph: Graph, stages: Iterable[StagePlan]) -> Iterator[str]:
         yield from analytic.memory_warnings(plan.schedule)
         yield from analytic.format_warnings(plan.schedule)
     yield from analytic.context_warnings(graph)
+    ranks = prod(n for axis, n in ways(graph).items() if axis in BATCHED)
+    if graph.batch % ranks:
+        counted = ceil(graph.batch / ranks) * ranks
+        yield (
+            f"{graph.batch} sequences do not divide over {ranks} ranks: latency is that of the "
+            f"fullest, energy, caches and MACs are those of {counted} sequences"
+        )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim import analytic
-from sim.run import OpRun, Run, Traffic, Trust
+from sim.run import OpRun, Run, StageRun, Traffic, Trust
 
 SAMPLES = 9
 
@@ -75,8 +75,23 @@ def in_turn(parts: Sequence[Part]) -> Run:
         latency_trust=latency,
         energy_trust=energy,
         facts=parts[0].runs[-1].facts,
+        stages=_stages(parts),
+        interval_s=None,  # steps differ
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _stages(parts: Sequence[Part]) -> tuple[StageRun, ...]:
+    """Of several chips, what each stage takes for all parts; they hold what the last part does."""
+    found = []
+    for i, stage in enumerate(parts[-1].runs[-1].stages):
+        steps = [
+            (w, run.stages[i]) for p in parts for w, run in zip(p.weights, p.runs, strict=True)
+        ]
+        seconds = sum(w * each.latency_s for w, each in steps)
+        joules = sum(w * each.energy_j for w, each in steps)
+        found.append(replace(stage, latency_s=seconds, energy_j=joules))
+    return tuple(found)
 
 
 def _mean_ops(part: Part) -> tuple[OpRun, ...]:

@@ -4,10 +4,14 @@ import json
 
 import pytest
 
+from accel_models.read_design import read_design
 from accel_models.read_system import parse_system
 from kernels_ref.errors import UserError
+from mappers.parallelism import least_seconds
 from sim import simulate
 from sim.report.document import run_document
+from workloads import build, prefill, read_config
+from workloads.transforms.apply import apply
 
 STEP = {"phase": "decode", "batch": 4, "context": 1024}
 
@@ -87,6 +91,33 @@ def test_a_request_keeps_its_layout():
     assert run.parallel == {"tensor": 8}
     assert 0 < run.ttft_s < run.latency_s
     assert {op.name.partition(".")[0] for op in run.ops} == {"prefill", "decode"}
+
+
+def test_a_request_on_one_chip_stays_there():
+    run = simulate("dgx_a100", "gpt2", "request", prompt=900, output=16, formats="fp16")
+    assert run.chips == 1
+    assert not [op.name for op in run.ops if op.kind == "collective"]
+
+
+def test_stages_of_a_request_are_those_of_all_its_steps():
+    run = simulate("dgx_a100", "llama-3-8b", "request", prompt=256, output=16, pp=2)
+    assert run.interval_s is None
+    assert sum(stage.latency_s for stage in run.stages) == pytest.approx(run.latency_s)
+    assert sum(stage.energy_j for stage in run.stages) == pytest.approx(run.energy_j)
+
+
+def test_sequences_that_do_not_divide_are_warned_of():
+    run = simulate("dgx_h100", "mixtral-8x7b", "decode", batch=3, context=256, ep=2)
+    assert any("those of 4 sequences" in warning for warning in run.warnings)
+
+
+@pytest.mark.parametrize("text", ["sparse(2:4)", "sparse(block=64x64,density=0.1)", None])
+def test_least_seconds_are_below_every_latency(text):
+    design = read_design("a100_sxm")
+    graph = build(read_config("llama-3-8b"), prefill(1, 2048))
+    graph = apply(graph, text) if text else graph
+    run = simulate("a100_sxm", "llama-3-8b", "prefill", prompt=2048, apply=text)
+    assert 0.2 * run.latency_s < least_seconds(graph, design) < run.latency_s
 
 
 def test_documents_say_who_does_what(split):

@@ -7,8 +7,8 @@ import pytest
 from kernels_ref.errors import UserError
 from workloads import decode, prefill, read_config
 from workloads.graph import Graph
-from workloads.ops import Attention, Collective, Experts
-from workloads.phase import encode, ragged
+from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Vector
+from workloads.phase import Phase, encode, ragged
 from workloads.read_model import read_model
 from workloads.sharding.sharded import Sharded, shard
 from workloads.transforms.apply import apply
@@ -233,6 +233,98 @@ def test_order_does_not_matter(other):
     one = ranks("llama-3-8b", f"{split}+{other}", STEP)
     two = ranks("llama-3-8b", f"{other}+{split}", STEP)
     assert one.stages == two.stages
+
+
+SWEEP = ["tensor_parallel(2)", "tensor_parallel(2,scatter=yes)", "stream_parallel(2)",
+         "tensor_parallel(2)+stream_parallel(2)", "data_parallel(4)", "weight_gathered(4)",
+         "sequence_parallel(4)", "expert_parallel(4)", "expert_parallel(4,split=inner)",
+         "shared_prefix(64)+data_parallel(4)", "quantize(fp8)+expert_parallel(4,split=inner)",
+         "evict(64)+tensor_parallel(2)", "offload+tensor_parallel(2)"]  # fmt: skip
+MODELS = ["llama-3-8b", "gpt2", "gemma-2-2b", "qwen2.5-1.5b", "deepseek-v2-lite", "mixtral-8x7b",
+          "bert-base", "t5-small", "bart-large", "vit-base"]  # fmt: skip
+
+
+def sizes(op) -> dict[str, int]:
+    """Elements of what an op reads and makes, as its own sizes say."""
+    if isinstance(op, Einsum) and not op.window:
+        names = (*op.inputs[:2], op.output)
+        letters = op.operand_ranks()
+        return {t: prod(op.ranks[r] for r in x) for t, x in zip(names, letters, strict=True)}
+    if isinstance(op, Attention) and not op.lengths:
+        rows = op.batch * op.q_len * op.q_heads
+        return {op.operands[0]: rows * op.head_dim, op.output: rows * op.v_head_dim,
+                op.operands[1]: op.batch * op.kv_len * op.kv_heads * op.head_dim}  # fmt: skip
+    if isinstance(op, Experts):
+        return {op.inputs[0]: op.rows * op.k, op.output: op.rows * op.n}
+    if isinstance(op, (Vector, Gather)):
+        return {op.output: op.rows * op.width}
+    return {}
+
+
+@pytest.mark.parametrize("text", SWEEP)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("phase", [prefill(8, 256), decode(8, 512), encode(8, 64)])
+def test_tensors_of_a_rank_are_as_large_as_its_ops_say(name, text, phase):
+    """As they are in the whole graph, merged operands and windowed caches aside."""
+    model = read_model(name)
+    if phase.kind not in model.phases:
+        return
+    try:
+        graph = apply(model.build(phase), text)
+        (local,) = shard(graph).stages
+    except UserError:
+        return
+    before = {node.op.name: node.op for node in graph}
+    for node in local:
+        op, old = node.op, before.get(node.op.name)
+        if old is None or isinstance(op, Collective) or len(sizes(op)) != len(sizes(old)):
+            continue
+        for (t, has), (u, had) in zip(sizes(op).items(), sizes(old).items(), strict=True):
+            whole = graph.tensors[u].elements / had
+            if whole == 1:  # else a merged one, of which the op takes a part
+                more = local.tensors[t].elements / has
+                read_whole = local.tensors[t].elements == graph.tensors[u].elements
+                assert more == pytest.approx(1, rel=0.02) or read_whole, (op.name, t)
+
+
+def test_a_prefix_is_attended_to_by_a_ranks_own_queries():
+    local = rank("llama-3-8b", "shared_prefix(128)+data_parallel(4)", STEP)
+    assert local.node("attention.prefix").op.q_len == 2
+    assert local.tensors["k_cache.prefix"].shape[0] == 128 * 8
+
+
+def test_a_chunk_of_a_prompt_is_split_by_tokens():
+    local = rank("llama-3-8b", "sequence_parallel(4)", Phase("prefill", 1, 512, 1024))
+    assert local.node("q_proj").op.ranks["m"] == 128
+    assert local.node("attention").op.kv_len == 1024
+    with pytest.raises(UserError, match="by=keys"):
+        rank("llama-3-8b", "sequence_parallel(4,by=heads)", Phase("prefill", 1, 512, 1024))
+
+
+def test_latent_keys_are_made_where_they_are_read():
+    graph, local = whole("deepseek-v2"), rank("deepseek-v2", "tensor_parallel(8)")
+    assert local.node("sparse.kv_b_proj.k").op.ranks["n"] == 128 // 8 * 128
+    replicated = 8 * macs(local) - macs(graph)  # compressed queries and rows, routers
+    a = [n for n in graph if n.op.name.endswith(("q_a_proj", "kv_a_proj_with_mqa", ".gate"))]
+    assert replicated == 7 * sum(node.count * node.op.macs for node in a)
+
+
+@pytest.mark.parametrize("prompt", [2, 16])
+def test_what_a_later_stage_reads_is_sent_to_it(prompt):
+    found = ranks("bart-large", "pipeline_parallel(4)", prefill(8, prompt))
+    output = "encoder.final_layer_norm"
+    made = next(i for i, s in enumerate(found.stages) if output in {n.op.output for n in s})
+    for i, stage in enumerate(found.stages):
+        sent = {n.op.inputs[0] for n in stage if isinstance(n.op, Collective)}
+        read = any(output in n.op.inputs for s in found.stages[i + 1 :] for n in s)
+        assert (output in sent) == (i >= made and read)
+
+
+def test_a_table_that_is_multiplied_too_is_split_for_both():
+    text = "speculate(4,0.8,draft=llama-3.2-1b)+tensor_parallel(4)"
+    local = rank("llama-3-8b", text, STEP)
+    assert local.tensors["draft.embed_tokens.weight"].shape == (32064, 2048)
+    assert local.node("draft.lm_head").op.ranks["n"] == 32064
 
 
 def test_all_axes_together():

@@ -39,6 +39,10 @@ def with_sequences(graph: Graph, ways: int, whole: Collection[str] = ()) -> Grap
     for node in graph:
         if isinstance(node.op, Attention) and node.op.lengths:
             tensors |= _caches(graph, node.op, ways)
+        elif isinstance(node.op, Attention) and _shared(graph, node.op):
+            share = Fraction(_groups(node.op, part)[0], node.op.batch)
+            names = node.op.operands[1:]
+            tensors |= {name: _fewer(graph.tensors[name], share) for name in names}
     nodes = tuple(
         node if node.op.output in fixed else replace(node, op=_of_rank(graph, node.op, ways))
         for node in graph
@@ -48,6 +52,17 @@ def with_sequences(graph: Graph, ways: int, whole: Collection[str] = ()) -> Grap
 
 def _fewer(tensor: Tensor, part: Fraction) -> Tensor:
     return replace(tensor, shape=(ceil(tensor.shape[0] * part), *tensor.shape[1:]))
+
+
+def _shared(graph: Graph, op: Attention) -> bool:
+    """Do several sequences' queries attend to the same keys, as one with many queries?"""
+    return op.batch < graph.batch
+
+
+def _groups(op: Attention, part: Fraction) -> tuple[int, int]:
+    """(groups of sequences that share keys, queries of each) on a rank."""
+    groups = max(1, ceil(op.batch * part))
+    return groups, ceil(op.batch * op.q_len * part / groups)
 
 
 def _fixed(graph: Graph) -> set[str]:
@@ -87,6 +102,9 @@ def _of_rank(graph: Graph, op: Op, ways: int) -> Op:
     if isinstance(op, Move):
         return op
     if isinstance(op, Attention):
+        if _shared(graph, op):
+            groups, queries = _groups(op, part)
+            return replace(op, batch=groups, q_len=queries)
         lengths = dealt_lengths(op.lengths, ways)
         own = sum(count for count, _ in lengths) or ceil(op.batch * part)
         longest = lengths[-1][1] if lengths else op.kv_len

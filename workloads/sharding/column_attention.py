@@ -1,5 +1,5 @@
-"""Attention over the ranks of an axis: heads dealt out, or sequences; and ops that every rank does
-whole."""
+"""Attention and its caches over the ranks of an axis: heads dealt out, or sequences; and ops that
+every rank does whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from workloads.ops import Attention
+from workloads.graph import Op
+from workloads.ops import Attention, Move
 
 if TYPE_CHECKING:
     from workloads.sharding.columns import Held, Sharder
@@ -94,3 +95,41 @@ def _for_heads(sharder: Sharder, name: str, op: Attention) -> str:
     if tensor.kind == "weight" and op.q_heads in tensor.shape:
         return sharder.stored(name, tensor.shape.index(op.q_heads), Fraction(1, sharder.ways))
     return whole_input(sharder, name)
+
+
+def move(sharder: Sharder, op: Move) -> None:
+    """The rank's part of what is copied; into a cache the rows of its heads or sequences."""
+    held = [sharder.settle(name) for name in op.inputs]
+    kept = sharder.graph.tensors[op.output].kind == "kv"
+    if any(here.kind == "rows" for here in held) or (
+        kept and _parts_of_heads(sharder, op, held[0])
+    ):
+        cols = () if kept else ("cols",)
+        held = [sharder.take(name, "whole", *cols) for name in op.inputs]
+    apart = next((here for here in held if here.kind == "cols"), held[0])
+    by_sequence = sharder.split.option("attention") == "batch"
+    if by_sequence and kept:
+        held = [sharder.dealt(name) for name in op.inputs]
+        apart = replace(apart, kind="cols", share=Fraction(1, sharder.ways))
+    elif kept and apart.kind == "whole" and (share := _heads_kept(sharder, op)) < 1:
+        apart = replace(apart, kind="cols", share=share)
+    sharder.add(replace(op, inputs=tuple(here.name for here in held)))
+    sharder.keep(op.output, apart.kind, apart.share)
+
+
+def _heads_kept(sharder: Sharder, op: Move) -> Fraction:
+    """Of a cache the share of heads that a rank reads; all of one that no attention reads."""
+    for reader in sharder.graph.consumers().get(op.output, []) + _attending(sharder, op.inputs[0]):
+        if isinstance(reader, Attention):
+            return Fraction(max(1, reader.kv_heads // sharder.ways), reader.kv_heads)
+    return Fraction(1)
+
+
+def _attending(sharder: Sharder, rows: str) -> list[Op]:
+    """What reads the rows beside the cache, in a prompt."""
+    return [op for op in sharder.graph.consumers().get(rows, []) if isinstance(op, Attention)]
+
+
+def _parts_of_heads(sharder: Sharder, op: Move, held: Held) -> bool:
+    """Does the rank hold less of the rows than a head's?"""
+    return held.kind == "cols" and held.share < _heads_kept(sharder, op)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kernels_ref.errors import UserError
 from workloads.graph import Op
-from workloads.ops import Collective, Einsum, Experts, Gather, Move, Vector
-from workloads.sharding.column_attention import attention, whole_input, whole_op
+from workloads.ops import Collective, Einsum, Experts, Gather, Vector
+from workloads.sharding.column_attention import attention, move, whole_input, whole_op
 from workloads.sharding.roles import NORMS, by_column, is_matrix
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def _look_up(sharder: Sharder, op: Gather) -> None:
         sharder.add(replace(op, inputs=(table, *others), width=ceil(op.width * part)))
         sharder.keep(op.output, "cols", part)
         return
-    multiplied = any(is_matrix(sharder.graph, n.op) and n.op.inputs[1] == source for n in sharder.graph)
+    multiplied = any(
+        is_matrix(sharder.graph, n.op) and n.op.inputs[1] == source for n in sharder.graph
+    )
     split = source == largest or multiplied
     table = sharder.stored(source, 0 if split else None, part)
     sharder.add(replace(op, inputs=(table, *others)))
@@ -67,11 +69,24 @@ def einsum(sharder: Sharder, op: Einsum) -> None:
         _matrix(sharder, op, *_letters(op))
         return
     here = sharder.state(op.inputs[0])
-    if here.kind != "cols" or not by_column(sharder.graph, op):
+    batch = [r for r in op.ranks if all(r in ranks for ranks in op.operand_ranks())]
+    made = sharder.graph.tensors[op.inputs[1]].kind == "activation"
+    if made and len(batch) == 1 and sharder.state(op.inputs[1]) == replace(here, name=op.inputs[1]):
+        other = [sharder.state(op.inputs[1]).name]
+    elif by_column(sharder.graph, op):
+        other = []
+    else:
+        batch = []
+    if here.kind != "cols" or len(batch) != 1:
         whole_op(sharder, op)
         return
-    batch = next(r for r in op.ranks if all(r in ranks for ranks in op.operand_ranks()))
-    weights = [sharder.stored(name, 0, here.share) for name in op.inputs[1:]]
+    _for_each(sharder, op, batch[0], other)
+
+
+def _for_each(sharder: Sharder, op: Einsum, batch: str, other: list[str]) -> None:
+    """A multiplication for each head or channel, of which the rank has some."""
+    here = sharder.state(op.inputs[0])
+    weights = other or [sharder.stored(name, 0, here.share) for name in op.inputs[1:]]
     ranks = {**op.ranks, batch: ceil(op.ranks[batch] * here.share)}
     window = op.window
     if window is not None:
@@ -123,8 +138,9 @@ def _mode(sharder: Sharder, op: Op) -> tuple[str, Fraction]:
     if sharder.stream == "cols":
         if role.kind == "row":
             return "n", part
-        apart = sharder.state(op.inputs[0]).kind in ("cols", "partial")
-        return ("k", part) if apart else ("whole", part)
+        if sharder.state(op.inputs[0]).kind in ("cols", "partial"):
+            return "k", part
+        return ("n", role.share) if role.kind == "column" else ("whole", part)
     if role.kind == "column":
         return "n", role.share
     source = sharder.state(op.inputs[0])
@@ -149,8 +165,9 @@ def _made(sharder: Sharder, op: Op, mode: str, held: tuple[Fraction, Held]) -> N
     elif mode == "k":
         sharder.keep(op.output, "partial")
         role = sharder.roles[op.name]
-        if role.kind == "column" and role.share > Fraction(1, sharder.ways):
-            sharder.take(op.output, "whole")  # fewer heads of keys than ranks
+        fewer = role.kind == "column" and role.share > Fraction(1, sharder.ways)
+        if fewer or role.kind == "whole":  # heads of keys fewer than ranks; what is read whole
+            sharder.take(op.output, "whole")
     else:
         sharder.keep(op.output, source.kind, source.share)
 
@@ -171,7 +188,8 @@ def vector(sharder: Sharder, op: Vector) -> None:
         _vector(sharder, op, held)
         return
     apart = {kind for kind in kinds if kind not in ("whole", "partial")}
-    if len(apart) > 1 or (not _by_columns(op, tensors[op.output].shape[-1]) and "cols" in apart):
+    columns = tensors[op.inputs[0]].shape[-1]
+    if len(apart) > 1 or ("cols" in apart and not _by_columns(op, columns)):
         whole_op(sharder, op)
         return
     _vector(sharder, op, [sharder.state(name) for name in made])
@@ -222,20 +240,6 @@ def _along(sharder: Sharder, name: str, apart: Held, narrower: bool) -> str:
 def _made_inputs(sharder: Sharder, op: Vector) -> list[str]:
     tensors = sharder.graph.tensors
     return [name for name in op.inputs if tensors[name].kind not in ("weight", "table")]
-
-
-def move(sharder: Sharder, op: Move) -> None:
-    """The rank's part of what is copied; into a cache the rows of its heads or sequences."""
-    held = [sharder.settle(name) for name in op.inputs]
-    if any(here.kind == "rows" for here in held):
-        held = [sharder.take(name, "whole", "cols") for name in op.inputs]
-    apart = next((here for here in held if here.kind == "cols"), held[0])
-    by_sequence = sharder.split.option("attention") == "batch"
-    if by_sequence and sharder.graph.tensors[op.output].kind == "kv":
-        held = [sharder.dealt(name) for name in op.inputs]
-        apart = replace(apart, kind="cols", share=Fraction(1, sharder.ways))
-    sharder.add(replace(op, inputs=tuple(here.name for here in held)))
-    sharder.keep(op.output, apart.kind, apart.share)
 
 
 def collective(sharder: Sharder, op: Collective) -> None:

@@ -67,7 +67,8 @@ def _layers(graph: Graph) -> Iterator[_Layer]:
                     inside.append(op)
                     left.append(op.output)
         if combine is not None and any(isinstance(op, Experts) for op in inside):
-            yield _Layer(node.op, tuple(inside), combine)
+            ordered = tuple(n.op for n in graph if n.op in inside)
+            yield _Layer(node.op, ordered, combine)
 
 
 def _dealt(graph: Graph, split: Split, layers: list[_Layer]) -> Graph:
@@ -218,9 +219,17 @@ def _narrower(op: Op, layer: _Layer, part: Fraction) -> Op:
         if op is _last(layer):
             return replace(op, k=ceil(op.k * part))
         return replace(op, n=ceil(op.n * part))
-    if isinstance(op, Vector) and op in layer.inside:
+    if isinstance(op, Vector) and _narrowed(op, layer):
         return replace(op, width=ceil(op.width * part))
     return op
+
+
+def _narrowed(op: Op, layer: _Layer) -> bool:
+    """Is what it makes as wide as the experts inside: between their first matrix and their last?"""
+    names = [other.name for other in layer.inside]
+    first = next(other.name for other in layer.inside if isinstance(other, Experts))
+    inside = op.name in names and op.name != _last(layer).name
+    return inside and names.index(op.name) >= names.index(first)
 
 
 def _narrow(graph: Graph, op: Op, layer: _Layer, part: Fraction) -> dict[str, Tensor]:
@@ -235,7 +244,7 @@ def _narrow(graph: Graph, op: Op, layer: _Layer, part: Fraction) -> dict[str, Te
         found[weight.name] = replace(weight, shape=tuple(shape))
         for b in bias if not last else ():
             found[b.name] = replace(b, shape=(b.shape[0], ceil(b.shape[1] * part)))
-    if op.name in {x.name for x in layer.inside} and not last:
+    if _narrowed(op, layer):
         made = graph.tensors[op.output]
         found[op.output] = replace(made, shape=(made.shape[0], ceil(made.shape[1] * part)))
     return found

@@ -24,6 +24,7 @@ from workloads.graph import Graph, Node, Op, Split, Tensor, check
 from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
 from workloads.sharding.batch import fewer_rows
 
+STEPS = ("decode", "verify")
 MERGED = 2  # a maximum and a sum of every head beside its output
 
 
@@ -32,7 +33,14 @@ def split_sequence(graph: Graph, split: Split) -> Graph:
     if not any(isinstance(node.op, Attention) for node in graph):
         raise UserError(f"{graph.name} has no attention in its phase {graph.phase}")
     cached = any(_reads_cache(graph, node.op) for node in graph)
-    return _by_positions(graph, split) if cached else _by_tokens(graph, split)
+    if graph.phase in STEPS:
+        return _by_positions(graph, split) if cached else graph
+    if cached and split.option("by") == "heads":
+        raise UserError(
+            f"{graph.name}: a chunk of a prompt reads a cache that is split by positions; "
+            "by=keys gathers it"
+        )
+    return _by_tokens(graph, split)
 
 
 def _reads_cache(graph: Graph, op: Op) -> bool:
@@ -51,6 +59,11 @@ def _by_positions(graph: Graph, split: Split) -> Graph:
     for node in graph:
         op = replace(node.op, inputs=tuple(renamed.get(t, t) for t in node.op.inputs))  # type: ignore[type-var]
         if not isinstance(op, Attention) or not _reads_cache(graph, op):
+            if any(graph.tensors[t].kind == "kv" for t in node.op.inputs):
+                raise UserError(
+                    f"sequence_parallel: {op.name} reads a cache that is split by positions, and "
+                    "is no attention; leave out the transform that looks at keys"
+                )
             nodes.append(replace(node, op=op))
             continue
         for name in {*op.operands[1:]}:
@@ -92,13 +105,36 @@ def _by_tokens(graph: Graph, split: Split) -> Graph:
     nodes: list[Node] = []
     for node in graph:
         if node.op.output in kept:
-            nodes.append(node)
+            nodes += _of_whole(graph, node, kept, (split, tensors))
         elif isinstance(node.op, Attention):
             by = _heads if split.option("by") == "heads" else _keys
             nodes += [replace(node, op=op) for op in by(graph, node.op, split, tensors)]
         else:
             nodes.append(replace(node, op=_of_tokens(graph, node.op, part)))
     return check(replace(graph, nodes=tuple(nodes), tensors=tensors))
+
+
+def _of_whole(
+    graph: Graph, node: Node, kept: set[str], made: tuple[Split, dict[str, Tensor]]
+) -> list[Node]:
+    """An op that every rank does whole, what it reads of tokens gathered before it."""
+    split, tensors = made
+    found, names = list[Node](), dict[str, str]()
+    for name in () if isinstance(node.op, Gather) else dict.fromkeys(node.op.inputs):
+        tensor = graph.tensors[name]
+        if tensor.kind != "activation" or name in kept or tensors[name].shape == tensor.shape:
+            continue
+        names[name] = f"{name}.all_gather"
+        if names[name] not in tensors:
+            found.append(replace(node, op=_gathered(tensor, names[name], split)))
+            tensors[names[name]] = replace(tensor, name=names[name])
+    inputs = tuple(names.get(t, t) for t in node.op.inputs)
+    return [*found, replace(node, op=replace(node.op, inputs=inputs))]  # type: ignore[type-var]
+
+
+def _gathered(whole: Tensor, name: str, split: Split) -> Collective:
+    size = (whole.bytes, whole.elements)
+    return Collective(name, (whole.name,), name, "all_gather", *size, split.ways, split.axis)
 
 
 def _of_sequences(graph: Graph) -> set[str]:
@@ -136,13 +172,13 @@ def _keys(graph: Graph, op: Attention, split: Split, tensors: dict[str, Tensor])
     found: list[Op] = []
     names = {}
     for name in dict.fromkeys(op.operands[1:]):
-        whole = replace(graph.tensors[name], name=f"{name}.all_gather")
-        tensors[whole.name] = whole
-        size = (whole.bytes, whole.elements)
-        names[name] = whole.name
-        found.append(
-            Collective(whole.name, (name,), whole.name, "all_gather", *size, split.ways, split.axis)
-        )
+        whole = graph.tensors[name]
+        if name == op.operands[0]:  # queries merged with keys and values, which alone are sent
+            width = op.kv_heads * (op.head_dim + op.v_head_dim)
+            whole = replace(whole, shape=(whole.shape[0], width))
+        names[name] = f"{name}.all_gather"
+        tensors[names[name]] = replace(whole, name=names[name], kind="activation")
+        found.append(_gathered(whole, names[name], split))
     q, *others = op.inputs
     inputs = (q, *(names.get(name, name) for name in others))
     seen = op.visible_pairs * op.density / (op.q_len * op.kv_len)

@@ -2,9 +2,12 @@
 
 The units are single layers, kinds of layers that follow each other taken in turn, and what stands
 before, between and behind them. They are cut where the stage with the most MACs has the fewest
-(exactly, by dynamic programming over the cuts). Every stage but the last sends its stream on; in a
-step the last one sends the chosen tokens back to the first.
-Expected counts of layers that are not whole go to all stages alike.
+(exactly, by dynamic programming over the cuts). Every stage but the last sends its stream on, and
+what was made so far and a later stage reads (an encoder's output); in a step the last one sends
+the chosen tokens back to the first. Expected counts of layers that are not whole go to all stages
+alike.
+Not modeled: a self-draft's own passes through the stages; its layers are a stage's that has them,
+which then stores them again.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from itertools import groupby, pairwise
 
 from kernels_ref.errors import UserError
 from kernels_ref.formats import FORMATS
-from workloads.graph import Graph, Node, Tensor, check, stored
-from workloads.ops import Collective
+from workloads.graph import Graph, Node, Op, Tensor, check, stored
+from workloads.ops import Collective, Vector
 
 STEPS = ("decode", "verify")
 TOKEN = FORMATS["int32"]
@@ -102,18 +105,40 @@ def _stage(graph: Graph, parts: Sequence[Sequence[_Unit]], index: int) -> Graph:
     ]
     tensors = dict(graph.tensors)
     last = index == len(parts) - 1
-    sent = _token(graph) if last else graph.tensors[nodes[-1].op.output]
-    if sent.kind != "activation":
-        raise UserError(f"{graph.name}: a stage would end with {sent.name}, which is not sent on")
-    if not last or graph.phase in STEPS:
-        tensors |= {sent.name: sent, "handed_on": replace(sent, name="handed_on")}
-        size = (sent.bytes, sent.elements)
-        op = Collective("hand_on", (sent.name,), "handed_on", "send", *size, 2, "stage")
-        nodes.append(Node(op, 1))
+    sent = [graph.tensors[nodes[-1].op.output], *_read_later(graph, parts, index)]
+    if last:
+        sent = [_token(graph)] if graph.phase in STEPS else []
+    for number, tensor in enumerate(sent):
+        if tensor.kind != "activation":
+            what = f"a stage would end with {tensor.name}, which is not sent on"
+            raise UserError(f"{graph.name}: {what}")
+        there = f"handed_on{number or ''}"
+        tensors |= {tensor.name: tensor, there: replace(tensor, name=there)}
+        size = (tensor.bytes, tensor.elements)
+        name = f"hand_on{number or ''}"
+        nodes.append(Node(Collective(name, (tensor.name,), there, "send", *size, 2, "stage"), 1))
     named = {t for node in nodes for t in (*node.op.inputs, node.op.output)}
     copies = _copies(graph, nodes, tensors, index == 0)
     kept = {name: t for name, t in tensors.items() if name in named | set(copies)}
     return check(replace(graph, nodes=tuple(nodes), tensors=kept, copies=copies))
+
+
+def _read_later(graph: Graph, parts: Sequence[Sequence[_Unit]], index: int) -> list[Tensor]:
+    """Activations made up to this stage that a later one reads, beside the stream; a layer adds to
+    the stream that it reads from before it."""
+    nodes = list(graph)
+    made = {nodes[i].op.output for part in parts[: index + 1] for u in part for i in u.nodes}
+    behind = [nodes[i] for part in parts[index + 1 :] for u in part for i in u.nodes]
+    own = {node.op.output for node in behind}
+    streams = {t for n in behind if n.count > 1 and _adds(n.op) for t in n.op.inputs}
+    last = nodes[parts[index][-1].nodes[-1]].op.output
+    read = dict.fromkeys(t for node in behind for t in node.op.inputs)
+    names = [t for t in read if t in made and t not in own | streams | {last}]
+    return [graph.tensors[t] for t in names if graph.tensors[t].kind == "activation"]
+
+
+def _adds(op: Op) -> bool:
+    return isinstance(op, Vector) and op.function == "add"
 
 
 def _whole(count: float) -> float:

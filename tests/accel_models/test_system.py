@@ -127,7 +127,7 @@ BROKEN = [
      ["<text>:4: machines.gpu.count: must be greater than 0, not 0"]),
     (broken("a100_sxm", "a100_sxn"),
      ["<text>:4: machines.gpu.design: no design 'a100_sxn'; did you mean a100_sxm or h100_sxm or "
-      "h200_sxm? (a path to a YAML file works too)"]),
+      "a100_sxm_host? (a path to a YAML file works too)"]),
     (broken("topology: switch", "topology: swich"),
      ["<text>:6: links.nvlink.topology: must be 'ring', 'mesh', 'full_mesh', 'torus', 'switch', "
       "'tree' or 'point_to_point', not 'swich'; did you mean 'switch'?"]),

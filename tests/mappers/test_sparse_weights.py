@@ -71,8 +71,8 @@ def plan(design: Design, m: int, n: int, k: int, pattern: Pattern | None, form: 
 # What the search must not lose sight of
 
 
-@given(st.data(), st.sampled_from(PATTERNS), st.booleans(), st.sampled_from(sorted(OBJECTIVES)))
 @pytest.mark.slow
+@given(st.data(), st.sampled_from(PATTERNS), st.booleans(), st.sampled_from(sorted(OBJECTIVES)))
 def test_the_optimum_with_zeros_skipped_is_the_least_of_all(data, pattern, along_k, objective):
     """Every way of every engine, against costing each mapping."""
     sparse = data.draw(st.sampled_from([{}, SPARSE, {"2:4": {"speedup": 1.5}}]))

@@ -14,8 +14,11 @@ from workloads.ops.gradients import GRADIENT_FUNCTIONS, GRADIENTS
 from workloads.ops.vector import FUNCTIONS
 from workloads.phase import train
 from workloads.training import trained, training
-from workloads.transforms.apply import apply
+from workloads.transforms import TRANSFORMS
+from workloads.transforms.apply import TransformError, apply
 from workloads.transforms.edit import PhaseError
+from workloads.transforms.offload import offload
+from workloads.transforms.parallel import AXES
 
 LLAMA = build(read_config("llama-3-8b"), train(2, 512))
 OPT = read_config("opt-6.7b")
@@ -203,7 +206,31 @@ def test_what_a_step_cannot_be_is_refused(text, message):
 
 def test_what_is_trained_is_not_moved_away_later():
     with pytest.raises(UserError, match="keeps all in the chip's own memory"):
-        trained(apply(LLAMA, "training()+offload()"))
+        trained(offload(training(LLAMA)))
+
+
+AFTER = {
+    "quantize": "w8a8", "outliers": "", "sparse": "2:4", "window": "64", "block_sparse": "0.5",
+    "skip_layers": "0.5", "early_exit": "16,0.5", "sparse_neurons": "0.1,rank=32", "offload": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_what_changes_the_forward_pass_does_not_follow_its_gradients(name):
+    with pytest.raises(TransformError, match=rf"{name}: .*training\(\) goes last"):
+        apply(LLAMA, f"training()+{name}({AFTER[name]})")
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_step_is_shared_out_after_it_is_made(axis):
+    step = apply(LLAMA, f"training()+{axis.__name__}(2)")
+    assert step.nodes == training(LLAMA).nodes
+    assert [split.ways for split in step.splits] == [2]
+
+
+def test_every_axis_is_a_transform_and_no_other_transform_splits():
+    splits = {f for f in TRANSFORMS.values() if f.__module__ == AXES[0].__module__}
+    assert splits == set(AXES)
 
 
 @pytest.mark.parametrize("phase", [prefill(1, 16), decode(1, 16)])

@@ -13,6 +13,7 @@ from kernels_ref.errors import UserError
 from workloads.graph import Graph
 from workloads.transforms import TRANSFORMS
 from workloads.transforms.edit import PhaseError
+from workloads.transforms.parallel import AXES
 
 _CALL = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
 _SPLIT = re.compile(r"\+(?![^()]*\))")
@@ -34,6 +35,7 @@ def apply(graph: Graph, text: str, partly: set[str] | None = None) -> Graph:
             close = difflib.get_close_matches(name, TRANSFORMS, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(TRANSFORMS)}"
             raise TransformError(f"unknown transform '{name}'; {hint}")
+        _check_order(graph, name)
         try:
             graph = _called(name, *_arguments(name, arguments), graph)
         except PhaseError:
@@ -41,6 +43,16 @@ def apply(graph: Graph, text: str, partly: set[str] | None = None) -> Graph:
                 raise
             partly.add(part.strip())
     return graph
+
+
+def _check_order(graph: Graph, name: str) -> None:
+    """Raises TransformError for what would change the forward pass of a training step, and leave
+    its gradients, moments and saved activations as they were."""
+    if graph.state_bytes and name != "training" and TRANSFORMS[name] not in AXES:
+        raise TransformError(
+            f"{name}: {graph.name} is a training step already; training() goes last, after what "
+            "changes its forward pass"
+        )
 
 
 def _called(name: str, args: list[str], named: dict[str, str], graph: Graph) -> Graph:

@@ -103,3 +103,15 @@ def _one(value: str, known: tuple[str, ...], name: str) -> str:
     if value not in known:
         raise UserError(f"{name} is '{value}'; write {' or '.join(known)}")
     return value
+
+
+# all of the above: they may follow training(), since they change no op.
+AXES = (
+    tensor_parallel,
+    stream_parallel,
+    weight_gathered,
+    data_parallel,
+    expert_parallel,
+    sequence_parallel,
+    pipeline_parallel,
+)

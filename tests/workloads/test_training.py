@@ -86,6 +86,18 @@ def test_every_parameter_is_updated_once():
     assert sum(node.count * node.op.elements for node in updates) == LLAMA.params
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "block=16x16,density=0.25", "unstructured,density=0.1"])
+def test_an_update_writes_sparse_matrices_as_they_are_stored(pattern):
+    sparse = apply(LLAMA, f"sparse({pattern})")
+    step, dense = training(sparse), training(LLAMA)
+    updates = [node for node in step if node.op.kind == "update"]
+    written = sum(node.count * step.tensors[node.op.output].bytes for node in updates)
+    assert written == step.weight_bytes == sparse.weight_bytes < LLAMA.weight_bytes
+    assert sum(node.count * node.op.elements for node in updates) == LLAMA.params
+    assert step.state_bytes == dense.state_bytes, "gradients, moments, master copies are dense"
+    assert len([n for n in dense if n.op.kind == "update"]) == 2, "of layers, and of the rest"
+
+
 def test_a_tied_table_has_one_gradient_of_two_parts():
     graph = build(read_config("llama-3.2-1b"), train(1, 64))
     step = training(graph)

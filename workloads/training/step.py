@@ -165,24 +165,30 @@ def _updates(
     copies: Mapping[str, float],
     optimizer: str,
 ) -> tuple[list[Node], list[tuple[Tensor, float]]]:
-    """An update of all parameters of a kind of layers and a format, and their states."""
-    alike: dict[tuple[float, str], list[str]] = {}
+    """An update of all parameters of a kind of layers that are stored alike, and their states."""
+    alike: dict[tuple[float, Tensor], list[str]] = {}
     for name in found:
-        alike.setdefault((copies[name], tensors[name].format.name), []).append(name)
+        alike.setdefault((copies[name], _stored(tensors[name])), []).append(name)
     nodes, states = [], []
-    for number, ((count, _), names) in enumerate(alike.items()):
+    for number, ((count, like), names) in enumerate(alike.items()):
         label = f"{optimizer}.{number}" if len(alike) > 1 else optimizer
         elements = sum(tensors[name].elements for name in names)
-        state = _states(label, optimizer, tensors[names[0]], elements)
+        state = _states(label, optimizer, like, elements)
         states += [(tensor, count) for tensor in state]
         inputs = (*(found[name] for name in names), *(tensor.name for tensor in state))
-        stored = replace(
-            tensors[names[0]], name=f"{label}.weights", shape=(elements,), kind="activation"
-        )
+        shape = (len(names), *like.shape) if like.sparsity else (elements,)
+        stored = replace(like, name=f"{label}.weights", shape=shape, kind="activation")
         states.append((stored, 0.0))
         op = Update(label, inputs, stored.name, optimizer, elements, len(state))
         nodes.append(Node(op, count))
     return nodes, states
+
+
+def _stored(parameter: Tensor) -> Tensor:
+    """How it is stored, whatever it is. Sparse matrices are pruned each by itself, so that only
+    those of one shape are stored alike; their gradients, moments and master copies are dense."""
+    shape = parameter.shape if parameter.sparsity else ()
+    return Tensor("", shape, parameter.format, "weight", sparsity=parameter.sparsity)
 
 
 def _states(label: str, optimizer: str, like: Tensor, elements: int) -> list[Tensor]:

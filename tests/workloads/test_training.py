@@ -216,6 +216,17 @@ def test_what_a_step_cannot_be_is_refused(text, message):
         apply(LLAMA, text)
 
 
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [("llama-3-8b", "sparse_neurons(0.001,rank=32)"), ("mixtral-8x7b", "token_major()")],
+)
+def test_what_gradients_do_not_follow_is_of_inference(model, text):
+    config = read_config(model)
+    with pytest.raises(UserError, match=f"{text.partition('(')[0]} is of inference; {model}"):
+        apply(build(config, train(1, 64)), text)
+    assert apply(build(config, prefill(1, 64)), text)
+
+
 def test_what_is_trained_is_not_moved_away_later():
     with pytest.raises(UserError, match="keeps all in the chip's own memory"):
         trained(offload(training(LLAMA)))

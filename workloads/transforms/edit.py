@@ -11,7 +11,7 @@ from typing import Any
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Attention
-from workloads.phase import PhaseError
+from workloads.phase import TRAIN, PhaseError
 from workloads.transforms.split import is_range
 
 
@@ -149,6 +149,13 @@ def of_parameters(graph: Graph, op: Op) -> bool:
     """Does the op read nothing but matrices, so that its work does not depend on the tokens? (What
     says which of their columns are read may be an activation.)"""
     return graph.tensors[op.inputs[0]].kind == "weight"
+
+
+def of_inference(graph: Graph, name: str) -> None:
+    """Raises UserError in the phase train, for a transform of this name that gradients do not
+    follow."""
+    if graph.phase == TRAIN:
+        raise UserError(f"{name} is of inference; {graph.name} in phase {TRAIN} is without it")
 
 
 def share(value: float, name: str, least: float = 0.0, most: float = 1.0) -> float:

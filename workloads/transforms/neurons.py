@@ -8,7 +8,7 @@ from math import ceil
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor
 from workloads.ops import Einsum, Vector
-from workloads.transforms.edit import renewed, share
+from workloads.transforms.edit import of_inference, renewed, share
 
 WHOLE = ".whole"
 ACTIVE = ".active"  # what is computed and read of the matrix of this name
@@ -23,7 +23,9 @@ def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0
     Source: ProSparse, arXiv 2402.13516; Deja Vu, arXiv 2310.17157, sec. 4 (low-rank predictors);
     Sirius, arXiv 2409.03856, sec. 4 (correction by whole steps).
     Accuracy: an input.
+    Raises UserError in phase train: each token has neurons of its own, and all of them are trained.
     """
+    of_inference(graph, "sparse_neurons")
     active = 1.0 - (1.0 - share(density, "sparse_neurons: density", 1e-6)) ** _rows(graph)
     if rank < 0 or correct < 0 or correct == 1:
         raise UserError("sparse_neurons: rank is at least 0; correct is 0, or at least 2 steps")

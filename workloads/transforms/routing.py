@@ -9,7 +9,7 @@ from kernels_ref.errors import UserError
 from workloads.graph import Graph
 from workloads.ops import Experts
 from workloads.ops.experts import balanced
-from workloads.transforms.edit import changed, renewed
+from workloads.transforms.edit import changed, of_inference, renewed
 
 BINS = 4  # of experts with similar loads, each planned as one
 FULL = ("keep", "drop", "reroute")
@@ -63,7 +63,9 @@ def token_major(graph: Graph) -> Graph:
     2305.18691 (expert by expert), improve on.
     Accuracy: exact.
     Not modeled: neighboring tokens of the same expert, whose matrix would still be there.
+    Raises UserError in phase train, of which there is no such order of gradients.
     """
+    of_inference(graph, "token_major")
     if not any(isinstance(node.op, Experts) for node in graph):
         raise UserError(f"{graph.name} has no experts")
     nodes = changed(graph, lambda op: replace(op, by_token=True) if isinstance(op, Experts) else op)

@@ -175,6 +175,31 @@ def test_products_of_fp8_take_gradients_with_more_range():
     assert own.tensors[own.node("q_proj.gradient").op.inputs[0]].format.element == "fp8"
 
 
+@pytest.mark.parametrize("formats", ["w8a8", "mxfp8", "w4a8-g128"])
+def test_gradients_are_no_sums_over_scales_that_differ(formats):
+    """C = (s_m A)(t_n B)^T: dA = dC (t_n B) sums over n, dB = dC^T (s_m A) over m. Both take dC in
+    16 bits; dB takes A before it was rounded."""
+    step = training(apply(LLAMA, f"quantize({formats})"))
+    weight = step.tensors["q_proj.weight"].format
+    assert [step.tensors[t].format.name for t in step.node("q_proj.gradient").op.inputs] == [
+        "bf16",
+        weight.name,
+    ]
+    for node in step:
+        if node.op.name.endswith(".weight_gradient"):
+            assert {step.tensors[t].format.name for t in node.op.inputs} == {"bf16"}
+    assert step.node("q_proj.weight_gradient").op.inputs[1] == "input_layernorm"
+    assert not [n for n in step if n.op.name.endswith(".gradient.quantize")]
+    assert macs(step, *MULTIPLY) == 3 * macs(LLAMA, *MULTIPLY)
+
+
+@pytest.mark.parametrize(("formats", "scaled"), [("w8a8", "int8"), ("fp8", "int8")])
+def test_gradients_of_few_bits_with_such_scales_are_refused(formats, scaled):
+    backward = "fp8" if formats == "w8a8" else "int8"
+    with pytest.raises(UserError, match=rf"what scales of {scaled}\S* differ along; .*{backward}"):
+        training(apply(LLAMA, f"quantize({formats})"), backward=backward)
+
+
 def test_parts_of_a_gradient_follow_the_op_that_makes_the_whole():
     step = training(LLAMA)
     dag = step.dag()

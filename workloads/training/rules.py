@@ -8,8 +8,13 @@
 
 A rule: (sweep, node, gradient of its output) -> None. Operands of fewer than 16 bits are multiplied
 by gradients of as few, converted once for both products (FP8: forward E4M3, gradients E5M2,
-Micikevicius et al., arXiv 2209.05433, sec. 3; Noune et al., arXiv 2206.02915).
-Not modeled: convolutions whose taps overlap; a parameter of which the loss sees nothing.
+Micikevicius et al., arXiv 2209.05433, sec. 3; Noune et al., arXiv 2206.02915). Where their scales
+differ along a row or between rows that is no product of codes: dA sums over B's rows, dB over A's.
+Then gradients keep 16 bits, B is expanded to them, and dB takes what A was rounded from
+(quantization-aware training: Jacob et al., arXiv 1712.05877, sec. 3; BitNet, arXiv 2310.11453,
+sec. 2.2: gradients are of high precision).
+Not modeled: operands quantized anew along the other rank, as MX training does; convolutions whose
+taps overlap; a parameter of which the loss sees nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ def _einsum(sweep: Sweep, node: Node, dy: str) -> None:
         )
     a, b, c = op.operand_ranks()
     first, second = op.inputs[:2]
-    operand = _operand(sweep, node, dy)
+    operand, read = _operands(sweep, node, dy)
     if sweep.wants(first):
         name = f"{op.name}.gradient"
         made = sweep.like(first, name)
@@ -49,7 +54,7 @@ def _einsum(sweep: Sweep, node: Node, dy: str) -> None:
     if sweep.wants(second):
         name = f"{op.name}.weight_gradient"
         made = sweep.like(second, name)
-        back = Einsum(name, (operand, first), made, op.ranks, f"{c},{a}->{b}")
+        back = Einsum(name, (operand, read), made, op.ranks, f"{c},{a}->{b}")
         sweep.reach(second, sweep.add(back))
     for bias in op.inputs[2:]:
         _small(sweep, node, ("sum_of_rows", (dy,)), bias)
@@ -59,25 +64,46 @@ def _experts(sweep: Sweep, node: Node, dy: str) -> None:
     op = node.op
     assert isinstance(op, Experts)
     rows, weights = op.inputs[:2]
-    operand = _operand(sweep, node, dy)
+    operand, read = _operands(sweep, node, dy)
     if sweep.wants(rows):
         name = f"{op.name}.gradient"
         made = sweep.like(rows, name)
         sweep.reach(rows, sweep.add(Experts(name, (operand, weights), made, op.loads, op.k, op.n)))
     name = f"{op.name}.weight_gradient"
     made = sweep.like(weights, name)
-    back = Experts(name, (operand, rows), made, op.loads, op.n, op.k, of_weights=True)
+    back = Experts(name, (operand, read), made, op.loads, op.n, op.k, of_weights=True)
     sweep.reach(weights, sweep.add(back))
     for bias in op.inputs[2:]:
         _added(sweep, node, dy, bias)
 
 
-def _operand(sweep: Sweep, node: Node, dy: str) -> str:
-    """The gradient in the format that the products take it in."""
-    read = sweep.graph.tensors[node.op.inputs[0]].format
+def _operands(sweep: Sweep, node: Node, dy: str) -> tuple[str, str]:
+    """The gradient in the format that the products take it in, and the op's first input as the
+    second of them reads it."""
+    first, second = node.op.inputs[:2]
+    read, weights = (sweep.graph.tensors[t].format for t in (first, second))
     if read.bits >= 16:
-        return dy
+        return dy, first
     number_format = sweep.operand_format or _of_gradients(read)
+    scaled = [f.name for f in (read, weights, number_format) if _has_scales(f)]
+    if not scaled:
+        return _narrow(sweep, node, dy, number_format), first
+    source = sweep.rounded.get(first)
+    if sweep.operand_format or source is None:
+        raise UserError(
+            f"{sweep.graph.name}: gradients of {node.op.name} are sums over what scales of "
+            f"{scaled[0]} differ along; they are not taken in {number_format.name}"
+        )
+    return dy, source
+
+
+def _has_scales(number_format: Format) -> bool:
+    """Some that differ within a matrix."""
+    return any(scale.per != "tensor" for scale in number_format.scales)
+
+
+def _narrow(sweep: Sweep, node: Node, dy: str, number_format: Format) -> str:
+    """The gradient converted."""
     tensor = sweep.tensors[dy]
     name = f"{node.op.name}.gradient.quantize"
     made = sweep.tensor(name, tensor.shape, number_format)

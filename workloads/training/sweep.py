@@ -29,6 +29,11 @@ class Sweep:
         self.weight_format = gradients
         self.operand_format = operands
         self.learned = _learned(graph)
+        self.rounded = {  # what has been given fewer bits -> what that was made of
+            node.op.output: node.op.inputs[0]
+            for node in graph
+            if isinstance(node.op, Vector) and node.op.function == "quantize"
+        }
         halves = {t.format.name for t in graph.tensors.values()}
         self._half = get_format("fp16" if "fp16" in halves else "bf16")
 

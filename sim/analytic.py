@@ -146,7 +146,8 @@ def memory_warnings(schedule: Schedule) -> Iterable[str]:
     graph, design = schedule.graph, schedule.design
     what = "weights, gradients, optimizer and activations"
     what = what if graph.state_bytes else "weights and cache"
-    yield from _misfits(residence(graph, design), design, what)
+    to = "" if graph.state_bytes else next(iter(design.backing), "")
+    yield from _misfits(residence(graph, design), design, what, to)
 
 
 def format_warnings(schedule: Schedule) -> Iterable[str]:
@@ -185,16 +186,17 @@ def held(graph: Graph, design: Design) -> dict[str, Any]:
     }
 
 
-def _misfits(lives: Residence, design: Design, held: str) -> Iterable[str]:
-    """A sentence for each memory that is too small for what lives there."""
+def _misfits(lives: Residence, design: Design, held: str, to: str) -> Iterable[str]:
+    """A sentence for each memory that is too small for what lives there; `to`: the memory that some
+    of it could be offloaded to."""
     away = any(need for need, _ in lives.backing.values())
     if lives.resident_bytes > lives.capacity:
         what = f"what stays of {held}, with buffers, needs" if away else f"{held} need"
-        offload = "; --apply 'offload(...)' keeps some in " + next(iter(design.backing), "")
+        offload = f"; --apply 'offload(...)' keeps some in {to}" if to and not away else ""
         yield (
             f"{what} {lives.resident_bytes / 2**30:.1f} GiB, {design.name}'s "
             f"{next(iter(design.memory))} has {lives.capacity / 2**30:.1f} GiB: the figures are "
-            f"those of a chip with enough memory{offload if design.backing and not away else ''}"
+            f"those of a chip with enough memory{offload}"
         )
     for name, (need, have) in lives.backing.items():
         if need > have:

@@ -129,7 +129,7 @@ def _ops_table(run: Run) -> Table:
 
 
 def _op_row(op: OpRun, run: Run) -> tuple[str, ...]:
-    name = op.name + (f" x{op.count:g}" if op.count > 1 else "")
+    name = _folded(op.name + (f" x{op.count:g}" if op.count > 1 else ""))
     if op.fused:
         name += "\n" + "\n".join(wrap("+ " + ", ".join(op.fused), WIDEST_NAME))
     tile = f"{op.variant}\n{op.tile}" if op.fused else op.tile
@@ -145,6 +145,16 @@ def _op_row(op: OpRun, run: Run) -> tuple[str, ...]:
         si(op.count * op.energy_j, "J"),
         tile,
     )
+
+
+def _folded(name: str) -> str:
+    """In lines of at most WIDEST_NAME, which end where a part of the name does."""
+    lines = []
+    while len(name) > WIDEST_NAME:
+        cut = max(name.rfind(mark, 0, WIDEST_NAME) for mark in "._ ") + 1 or WIDEST_NAME
+        lines.append(name[:cut].rstrip())
+        name = name[cut:]
+    return "\n".join((*lines, name))
 
 
 def _closing(run: Run) -> list[Text]:

@@ -10,6 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from sim.report.table import COLUMNS, WIDEST_NAME
+
 KEYS = (
     "schema_version design workload phase batch latency_s energy_j power_w area_mm2 tokens_per_s "
     "weight_bytes kv_bytes fits params ops provenance latency_band_s"
@@ -207,6 +209,25 @@ def test_a_training_step_says_what_it_holds_and_counts_trained_tokens(run: Any) 
     four = run(*words, "--apply", "training(accumulate=4)", "--json").document
     assert four["tokens_per_s"] == pytest.approx(4 * 64 / four["latency_s"])
     assert four["latency_s"] < 4 * shown["latency_s"]
+
+
+def test_the_table_of_a_training_step_leaves_room_for_its_figures(run: Any) -> None:
+    words = ("simulate", "a100_sxm", "llama-3.2-1b", "--phase", "train", "--prompt", "64")
+    text = run(*words).out
+    head = next(line for line in text.splitlines() if line.startswith("┃"))
+    titles = [cell.strip() for cell in head.strip("┃").split("┃")]
+    assert titles == list(COLUMNS)
+    assert len(head.strip("┃").split("┃")[0]) <= WIDEST_NAME + 2
+    figures = [line.split("│")[2:5] for line in text.splitlines() if line.startswith("│")]
+    assert not [cell for cells in figures for cell in cells if "…" in cell]
+
+
+def test_a_step_that_does_not_fit_is_not_told_to_offload(run: Any) -> None:
+    """Training keeps all in the chip's own memory."""
+    words = ("simulate", "a100_sxm_host", "llama-3-8b", "--phase", "train", "--prompt", "64")
+    (warning,) = run(*words, "--json").document["warnings"]
+    assert warning.startswith("weights, gradients, optimizer and activations need")
+    assert "offload" not in warning
 
 
 def test_a_training_step_of_several_chips_is_refused(run: Any) -> None:

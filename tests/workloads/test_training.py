@@ -147,6 +147,14 @@ def test_scores_that_are_kept_are_multiplied_twice_backward():
         training(build(read_config("phi-3-mini"), train(1, 64)), recompute="none")
 
 
+@pytest.mark.parametrize("name", trainable())
+def test_gradients_of_an_op_s_own_parameters_are_named_after_them_once(name):
+    step = training(build(read_config(name), train(1, 64)))
+    for node in step:
+        before, _, op = node.op.name.partition(".gradient.of_")
+        assert not (op and before.startswith(f"{op}.")), node.op.name
+
+
 def test_passes_before_an_update_repeat_all_but_the_update():
     once, thrice = training(LLAMA), training(LLAMA, accumulate=3)
     assert macs(thrice, *MULTIPLY) == 3 * macs(once, *MULTIPLY)

@@ -199,7 +199,7 @@ def _small(sweep: Sweep, node: Node, how: tuple[str, tuple[str, ...]], tensor: s
     function, read = how
     width = sweep.tensors[tensor].elements
     taps = sweep.tensors[read[-1] if function.startswith("sum_of_p") else read[0]].elements
-    name = f"{tensor}.gradient.of_{node.op.name}"
+    name = _name(node, tensor)
     made = sweep.like(tensor, name)
     back = Vector(name, read, made, function, max(1, taps // width), width)
     sweep.reach(tensor, sweep.add(back))
@@ -210,11 +210,19 @@ def _added(sweep: Sweep, node: Node, dy: str, tensor: str) -> None:
     if not sweep.wants(tensor):
         return
     rows = sweep.tensors[dy]
-    name = f"{tensor}.gradient.of_{node.op.name}"
+    name = _name(node, tensor)
     made = sweep.like(tensor, name)
     width = rows.shape[-1]
     back = Vector(name, (dy,), made, "scatter_add", rows.elements // width, width)
     sweep.reach(tensor, sweep.add(back))
+
+
+def _name(node: Node, parameter: str) -> str:
+    """Of the gradient that an op hands on to a parameter, most often its own."""
+    own = parameter.removeprefix(f"{node.op.name}.")
+    if own == parameter:
+        return f"{parameter}.gradient.of_{node.op.name}"
+    return f"{node.op.name}.{own}_gradient"
 
 
 def _gather(sweep: Sweep, node: Node, dy: str) -> None:

@@ -187,6 +187,18 @@ def test_a_conversation_is_a_request_for_each_answer(tmp_path):
         assert [r.arrival_s for r in found] == [1.0, 2.0, 3.0]
 
 
+def test_conversations_of_a_closed_loop_are_dealt_to_its_users(tmp_path):
+    turns = {"a": 2, "b": 1, "c": 3}
+    said = [{"from": "human", "tokens": 9}, {"from": "gpt", "tokens": 3}]
+    talks = [{"id": name, "conversations": n * said} for name, n in turns.items()]
+    file = written(tmp_path, "s.json", json.dumps(talks))
+    found = list(requests(read_mix(f"sharegpt({file},4)+closed(users=2)")))
+    assert [r.session for r in found] == ["user0"] * 2 + ["user1"] + ["user0"] * 3
+    assert [r.prefix.id for r in found if r.prefix] == ["a", "c", "c"]
+    one = requests(read_mix(f"azure({written(tmp_path, 'a.csv', AZURE)})+closed(users=2)"))
+    assert [r.session for r in one][:3] == ["user0", "user1", "user0"]
+
+
 BROKEN = {
     "azure": [
         (AZURE.replace("ContextTokens", "ContextToken"),
@@ -307,10 +319,18 @@ def test_statistics_are_those_of_the_requests():
     assert document["output_tokens"]["max"] == 10
     assert document["prefix_share"] == pytest.approx(50 / 150)
     assert document["sessions"] == 5
-    assert document["tokens_per_second"] == pytest.approx(101 * 160 / 100)
+    assert document["tokens_per_second"] == pytest.approx(160)
     assert "gaps" not in statistics([Request(None, 1, 1)])
     with pytest.raises(RequestsError, match="there are no requests"):
         statistics([])
+
+
+def test_rates_of_requests_and_of_tokens_are_of_the_same_time():
+    """Two requests have one gap."""
+    mix = read_mix("constant(rate=1)+lengths(100,100)+limit(requests=2)")
+    document = statistics(requests(mix))
+    assert document["requests_per_second"] == 1
+    assert document["tokens_per_second"] == 200
 
 
 @pytest.mark.parametrize("name", LENGTHS)

@@ -210,7 +210,7 @@ def _times(mix: Mix, rng: np.random.Generator) -> Iterator[float | None]:
 
 
 def _user(mix: Mix, number: int) -> str | None:
-    """Requests of a closed loop are dealt to its users in turn."""
+    """Requests of a closed loop are dealt to its users in turn, whole conversations at once."""
     return f"user{number % mix.closed.users}" if mix.closed else None
 
 
@@ -242,10 +242,12 @@ def _prefixes(text: PrefixText | None, rng: np.random.Generator) -> list[Prefix 
 def _of_trace(mix: Mix, seed: int) -> Iterator[Request]:
     """The trace's, at its own times or at those of the arrivals."""
     times = _times(mix, np.random.default_rng(seed).spawn(4)[0]) if mix.arrivals else None
-    last = 0.0
+    last, begun, before = 0.0, -1, None
     for number, request in enumerate(mix.trace.read()):
         if times is not None:
-            session = request.session or _user(mix, number)
+            begun += request.session is None or request.session != before
+            before = request.session
+            session = _user(mix, begun) or request.session
             yield Request(next(times), request.prompt, request.output, request.prefix, session)
             continue
         if request.arrival_s < last:

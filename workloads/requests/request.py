@@ -23,7 +23,7 @@ class Prefix:
 class Request:
     """`prompt` tokens in, `output` tokens out, at least one each. `arrival_s` from the first moment
     on; None in a closed loop, where a user's next request follows the last answer (and the time to
-    think). `session`: the conversation or user that it is of."""
+    think). `session`: the conversation that it is of; in a closed loop the user."""
 
     arrival_s: float | None
     prompt: int

@@ -76,10 +76,8 @@ def statistics(found: Iterable[Request], most: int = 100_000, seed: int = 0) -> 
         "sessions": len(sessions),
     }
     if gap.count and gap.mean:
-        seconds = gap.mean * gap.count
-        tokens = (prompt.mean + output.mean) * prompt.count
-        document["duration_s"] = seconds
+        document["duration_s"] = gap.mean * gap.count
         document["requests_per_second"] = 1 / gap.mean
-        document["tokens_per_second"] = tokens / seconds
+        document["tokens_per_second"] = (prompt.mean + output.mean) / gap.mean
         document["gaps"] = gap.described("_s")
     return document

@@ -1,4 +1,5 @@
-"""What transforms share: ops by name, layers, new rows, and a graph put together again."""
+"""What transforms share: ops and matrices by name, layers, new rows, and a graph put together
+again."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Attention
 from workloads.phase import TRAIN, PhaseError
-from workloads.transforms.split import is_range
+from workloads.transforms.split import is_range, matches
+
+# ops whose matrices are no projections of a layer
+NO_PROJECTIONS = ("lm_head", "project_in", "project_out", "gate", "router")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,62 @@ def renewed(
 def changed(graph: Graph, change: Callable[[Op], Op]) -> tuple[Node, ...]:
     """Every node with its op changed, or the same."""
     return tuple(replace(node, op=change(node.op)) for node in graph)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Of which ops: those of such a name, among these of some layers (None: of all of them)."""
+
+    only: str = "*"
+    inside: frozenset[str] | None = None
+
+    @property
+    def everywhere(self) -> bool:
+        """Is nothing left out?"""
+        return self.only == "*" and self.inside is None
+
+    def has(self, name: str) -> bool:
+        """Is the op of this name, or the matrix, among them?"""
+        return matches(name.removesuffix(".weight"), self.only) and self.in_layers(name)
+
+    def in_layers(self, name: str) -> bool:
+        """Is the op of one of these layers, whatever its name there?"""
+        return self.inside is None or name in self.inside
+
+
+EVERYWHERE = Where()
+
+
+def projections(graph: Graph, where: Where = EVERYWHERE) -> dict[str, Op]:
+    """Ops of layers that multiply by a matrix of parameters, of matching names. Raises UserError if
+    none has such a name."""
+    found = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
+    chosen = {name: op for name, op in found.items() if where.has(name)}
+    if not (chosen or where.everywhere):
+        raise UserError(
+            f"{graph.name} has no matrix of a layer named '{where.only}'; "
+            f"there are {', '.join(found)}"
+        )
+    return chosen
+
+
+def matrices(graph: Graph, where: Where = EVERYWHERE) -> list[str]:
+    """Names of these ops' weights, and of matrices in parts that the phase does not run."""
+    used = {t for node in graph for t in node.op.inputs}
+    idle = [n for n in graph.copies if n not in used and _is_matrix(graph.tensors[n])]
+    found = [op.inputs[1] for op in projections(graph, where).values()]
+    return [*found, *(name for name in idle if where.has(name))]
+
+
+def _is_projection(graph: Graph, op: Op) -> bool:
+    """A matrix of parameters inside a layer; a table that doubles as lm_head is not."""
+    return op.kind in ("einsum", "experts") and _is_matrix(graph.tensors[op.inputs[1]])
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    """Of a layer's parameters, by its name `<op>.weight`."""
+    op = tensor.name.removesuffix(".weight").rpartition(".")[2]
+    return tensor.kind == "weight" and len(tensor.shape) >= 2 and op not in NO_PROJECTIONS
 
 
 def attentions(graph: Graph, names: str = "*") -> list[Attention]:

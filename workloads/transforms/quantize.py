@@ -25,34 +25,15 @@ tensor, the whole of it is converted for each cache.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kernels_ref.errors import UserError
 from kernels_ref.format_names import parse_formats
 from kernels_ref.formats import Format, FormatError, get_format
 from workloads.graph import Graph, Node, Op, Tensor, check
 from workloads.ops import Vector
-from workloads.transforms.split import layer_ranges, matches
-
-KEPT_AT_16_BITS = ("lm_head", "project_in", "project_out", "gate", "router")
-
-
-@dataclass(frozen=True)
-class _Where:
-    """Of which ops: those of such a name, among these of some layers (None: of all of them)."""
-
-    only: str = "*"
-    inside: frozenset[str] | None = None
-
-    @property
-    def everywhere(self) -> bool:
-        return self.only == "*" and self.inside is None
-
-    def has(self, name: str) -> bool:
-        return matches(name.removesuffix(".weight"), self.only) and self.in_layers(name)
-
-    def in_layers(self, name: str) -> bool:
-        return self.inside is None or name in self.inside
+from workloads.transforms.edit import Where, matrices, projections
+from workloads.transforms.split import layer_ranges
 
 
 def quantize(
@@ -73,10 +54,10 @@ def quantize(
     None leaves the formats as they are. Raises FormatError for an unknown format and UserError for
     what is quantized already.
     """
-    where = _Where(only)
+    where = Where(only)
     if layers:
         graph, names = layer_ranges(graph, layers)
-        where = _Where(only, frozenset(names))
+        where = Where(only, frozenset(names))
     if formats is not None:
         graph = _weights_and_activations(graph, *parse_formats(formats, _half(graph)), where)
     return graph if kv is None else _caches(graph, get_format(kv), where)
@@ -88,9 +69,9 @@ def _half(graph: Graph) -> str:
 
 
 def _weights_and_activations(
-    graph: Graph, weight: Format, activation: Format, where: _Where
+    graph: Graph, weight: Format, activation: Format, where: Where
 ) -> Graph:
-    projections = _chosen(graph, where)
+    chosen = _chosen(graph, where)
     for number_format in (weight, activation):
         if number_format.kind == "int" and number_format.bits >= 16:
             raise FormatError(f"{number_format.name} is an accumulator's format, not a model's")
@@ -103,23 +84,15 @@ def _weights_and_activations(
         for name, t in graph.tensors.items()
     }
     if weight.bits < 16:
-        stored = [op.inputs[1] for op in projections.values()]
-        for name in (*stored, *_idle(graph, where)):
+        for name in matrices(graph, where):
             tensors[name] = replace(tensors[name], format=weight)
     graph = replace(graph, tensors=tensors)
     if activation.bits >= 16:
         return graph
-    sources = {name: op.inputs[0] for name, op in projections.items()}
+    sources = {name: op.inputs[0] for name, op in chosen.items()}
     names = _converted_names(graph, sources.values(), activation)
     made = {s: replace(tensors[s], name=n, format=activation) for s, n in names.items()}
     return _insert(graph, sources, made)
-
-
-def _idle(graph: Graph, where: _Where) -> list[str]:
-    """Matrices of layers that are stored and that this phase does not use."""
-    used = {t for node in graph for t in node.op.inputs}
-    idle = [n for n in graph.copies if n not in used and _is_matrix(graph.tensors[n])]
-    return [name for name in idle if where.has(name)]
 
 
 def _converted_names(graph: Graph, sources: Iterable[str], number_format: Format) -> dict[str, str]:
@@ -133,37 +106,14 @@ def _converted_names(graph: Graph, sources: Iterable[str], number_format: Format
     return names
 
 
-def _chosen(graph: Graph, where: _Where) -> dict[str, Op]:
+def _chosen(graph: Graph, where: Where) -> dict[str, Op]:
     """The projections of matching names. Raises UserError if there are none, or if what they read
     is quantized already."""
-    chosen = _named(graph, where)
+    chosen = projections(graph, where)
     read = {t for op in chosen.values() for t in op.inputs[:2]}
     if any(_is_quantized(graph.tensors[name].format) for name in read):
         raise UserError(
             f"{graph.name} is quantized already; give all formats of a matrix in one transform"
-        )
-    return chosen
-
-
-def projections(graph: Graph, only: str = "*") -> dict[str, Op]:
-    """Ops of layers that multiply by a matrix of parameters, of matching names. Raises UserError if
-    none has such a name."""
-    return _named(graph, _Where(only))
-
-
-def matrices(graph: Graph, only: str = "*") -> list[str]:
-    """Names of these ops' weights, and of matrices in parts that the phase does not run."""
-    stored = [op.inputs[1] for op in projections(graph, only).values()]
-    return [*stored, *_idle(graph, _Where(only))]
-
-
-def _named(graph: Graph, where: _Where) -> dict[str, Op]:
-    found = {node.op.name: node.op for node in graph if _is_projection(graph, node.op)}
-    chosen = {name: op for name, op in found.items() if where.has(name)}
-    if not (chosen or where.everywhere):
-        raise UserError(
-            f"{graph.name} has no matrix of a layer named '{where.only}'; "
-            f"there are {', '.join(found)}"
         )
     return chosen
 
@@ -175,18 +125,7 @@ def _is_quantized(number_format: Format) -> bool:
     return few and (bool(number_format.scales) or number_format.kind not in ("int", "uint"))
 
 
-def _is_projection(graph: Graph, op: Op) -> bool:
-    """A matrix of parameters inside a layer; a table that doubles as lm_head is not."""
-    return op.kind in ("einsum", "experts") and _is_matrix(graph.tensors[op.inputs[1]])
-
-
-def _is_matrix(tensor: Tensor) -> bool:
-    """Of a layer's parameters, by its name `<op>.weight`."""
-    op = tensor.name.removesuffix(".weight").rpartition(".")[2]
-    return tensor.kind == "weight" and len(tensor.shape) >= 2 and op not in KEPT_AT_16_BITS
-
-
-def _caches(graph: Graph, number_format: Format, where: _Where) -> Graph:
+def _caches(graph: Graph, number_format: Format, where: Where) -> Graph:
     """The caches in another format; below 16 bits the appended rows are converted first."""
     inside = [node for node in graph if where.in_layers(node.op.name)]
     read = {t for node in inside if node.op.kind == "attention" for t in node.op.inputs}

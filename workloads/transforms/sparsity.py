@@ -11,7 +11,7 @@ from accel_models.explain import nearest
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Op, Tensor
 from workloads.ops import Einsum
-from workloads.transforms.quantize import matrices, projections
+from workloads.transforms.edit import Where, matrices, projections
 
 if TYPE_CHECKING:
     from kernels_ref.sparsity import Pattern
@@ -42,10 +42,10 @@ def sparse(
     which zero has no code (bipolar), whose pruned weights have places all the same.
     Raises UserError for a pattern that is none, and for weights that are sparse already.
     """
-    chosen = projections(graph, only)
+    chosen = projections(graph, Where(only))
     tensors = dict(graph.tensors)
     long = _reductions(chosen)
-    names = matrices(graph, only)
+    names = matrices(graph, Where(only))
     if not names:
         raise UserError(f"{graph.name} has no matrices of parameters in its layers")
     for name in dict.fromkeys(names):

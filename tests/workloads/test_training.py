@@ -17,6 +17,7 @@ from workloads.training import trained, training
 from workloads.transforms import TRANSFORMS
 from workloads.transforms.apply import TransformError, apply
 from workloads.transforms.edit import PhaseError
+from workloads.transforms.expert_cache import expert_cache
 from workloads.transforms.offload import offload
 from workloads.transforms.parallel import AXES
 
@@ -242,6 +243,7 @@ def test_transforms_of_the_forward_pass_come_first(text):
         ("training(accumulate=0)", "accumulate is 0; at least 1"),
         ("offload()+training()", "keeps all in the chip's own memory"),
         ("training()+training()", "is a training step already"),
+        ("training(backward=fp8_e5m2)", r"fewer than 16 bits, and llama-3-8b has none; quantize"),
     ],
 )
 def test_what_a_step_cannot_be_is_refused(text, message):
@@ -263,6 +265,15 @@ def test_what_gradients_do_not_follow_is_of_inference(model, text):
 def test_what_is_trained_is_not_moved_away_later():
     with pytest.raises(UserError, match="keeps all in the chip's own memory"):
         trained(offload(training(LLAMA)))
+
+
+def test_only_experts_matrices_are_cached():
+    """Their gradients are made by ops of the same kind, of activations."""
+    graph = build(read_config("mixtral-8x7b"), train(1, 64))
+    cached = [expert_cache(g, 0.5).tensors.values() for g in (graph, training(graph))]
+    forward, step = ({t.name: t.away for t in tensors if t.away} for tensors in cached)
+    assert forward == step
+    assert all(graph.tensors[name].kind == "weight" for name in forward)
 
 
 AFTER = {

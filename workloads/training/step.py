@@ -47,6 +47,7 @@ def training(
     Accuracy: an input; recomputation and accumulation are exact.
     """
     _check(graph, recompute, optimizer, accumulate)
+    _check_backward(graph, backward)
     graph = _with_loss(with_scores(graph) if recompute == "none" else graph)
     sweep = Sweep(graph, *(get_format(f) if f else None for f in (gradients, backward)))
     found = _swept(sweep, accumulate)
@@ -109,6 +110,16 @@ def _check(graph: Graph, recompute: str, optimizer: str, accumulate: int) -> Non
     _check_resident(graph)
     if any(tensor.kind == "kv" for tensor in graph.tensors.values()):
         raise UserError(f"{graph.name}: no rule for the gradients of what is kept between steps")
+
+
+def _check_backward(graph: Graph, backward: str) -> None:
+    """Raises UserError where no product has operands of fewer than 16 bits."""
+    products = [node.op for node in graph if node.op.kind in ("einsum", "experts")]
+    if backward and all(graph.tensors[op.inputs[0]].format.bits >= 16 for op in products):
+        raise UserError(
+            f"training: backward={backward} is of products with operands of fewer than 16 bits, "
+            f"and {graph.name} has none; quantize(fp8)+training(backward={backward}) has"
+        )
 
 
 def _with_loss(graph: Graph) -> Graph:

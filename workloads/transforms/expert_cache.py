@@ -58,7 +58,8 @@ def expert_cache(
         raise UserError("expert_cache: skew is a number of at least 0")
     if policy not in POLICIES:
         raise UserError(f"expert_cache: no policy '{policy}'; {nearest(policy, list(POLICIES))}")
-    experts = [node.op for node in graph if isinstance(node.op, Experts)]
+    ops = [node.op for node in graph if isinstance(node.op, Experts)]
+    experts = [op for op in ops if graph.tensors[op.inputs[1]].kind == "weight"]
     if not experts:
         raise UserError(f"{graph.name} has no experts")
     changed: dict[str, Tensor] = {}

@@ -28,7 +28,7 @@ def shell_commands():
     """Each `tileloom` line of the pages' shell blocks, without what it is piped into."""
     lines = [line for page in PAGES for body in blocks(page, "sh") for line in body.splitlines()]
     found = dict.fromkeys(line.partition("|")[0].strip() for line in lines)
-    theirs = ("my_parts", "arch.yaml")  # files that the reader has
+    theirs = ("my_parts", "my_gemms", "my_attention", "arch.yaml")  # files that the reader has
     known = [line for line in found if not any(word in line for word in theirs)]
     return [line for line in known if line.startswith("tileloom ")]
 

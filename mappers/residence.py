@@ -102,14 +102,12 @@ def _asked(graph: Graph, nodes: Sequence[Node]) -> Iterable[Asked]:
             read, chunk = read_of(op, tensor) if name in op.inputs else (0.0, 0.0)
             moved = sum(graph.tensors[t].elements for t in op.inputs)
             written = written_by(op, tensor, moved) if name == op.output else 0.0
+            read, chunk = share * read, tensor.away.chunk or chunk
             before = found.get(name)
-            found[name] = Asked(
-                tensor,
-                tensor.away,
-                max(share * read, before.read if before else 0.0),
-                share * written + (before.written if before else 0.0),
-                tensor.away.chunk or chunk,
-            )
+            if before and before.read >= read:  # who reads most says in what chunks
+                read, chunk = before.read, before.chunk
+            written = share * written + (before.written if before else 0.0)
+            found[name] = Asked(tensor, tensor.away, read, written, chunk)
     return found.values()
 
 

@@ -53,6 +53,21 @@ def test_a_table_is_fetched_by_rows() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "plain", "step"),
+    [
+        ("quantize(w8a8)+outliers", "offload", decode(1, 512)),
+        ("recycle(4,128)", "offload(kv)", decode(2, 512)),
+    ],
+)
+def test_a_few_gathered_elements_do_not_cut_a_tensor_into_pieces(first, plain, step) -> None:
+    """Outlier columns and recycled keys are gathered of what a multiplication reads whole."""
+    graph = build(read_config("opt-125m"), step)
+    for kind in layers(apply(graph, f"{first}+{plain}")):
+        for asked in kind.asked:
+            assert asked.chunk == 0, asked.tensor.name
+
+
+@pytest.mark.parametrize(
     ("graph", "text", "message"),
     [
         (STEP, "offload(weight)", "did you mean 'weights'"),

@@ -90,8 +90,10 @@ def in_chunks(
     (the peak, where places do not matter), both bytes/s, and its latency in s."""
     peak, random, latency = device
     moved = ceil(chunk_bytes / page) * page
-    exponent = log(peak / random) / log(SEQUENTIAL / page)
-    reached = min(peak, random * (moved / page) ** exponent)
+    reached = peak
+    if random < peak and page < SEQUENTIAL:
+        exponent = log(peak / random) / log(SEQUENTIAL / page)
+        reached = min(peak, random * (moved / page) ** exponent)
     asked = requests * moved / (latency + moved / peak)
     return min(reached, asked) * chunk_bytes / moved
 

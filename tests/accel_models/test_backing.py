@@ -52,6 +52,13 @@ def test_whole_granules_move() -> None:
     assert UFS.moved(10 * 5000, 5000) == 10 * 8192
 
 
+@pytest.mark.parametrize("granule", [1 << 20, 1 << 21])
+def test_granules_that_are_sequential_by_themselves_reach_the_peak(granule: int) -> None:
+    for memory in (HOST, UFS):
+        large = memory.model_copy(update={"granularity": granule, "requests": 1000})
+        assert large.read_bytes_per_s(granule, 1e9) == pytest.approx(memory.peaks(1e9)[0])
+
+
 EXTRA = """
 extends: a100_sxm
 backing:

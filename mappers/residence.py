@@ -1,17 +1,19 @@
 """Where stored tensors live, what each layer asks for of those that are away, and what fits.
 
     resident = sum over tensors of copies * bytes * (1 - share (1 - held)) + buffers
-    buffers  = the most that a layer fetches, twice if ahead (in use, and on its way), else once
+    buffers  = the most that a layer fetches, twice if ahead (in use, and on its way), else once,
+               but of no tensor more than there is of it elsewhere
     backing  = sum over tensors of copies * bytes * share: what is held or buffered is a copy
 
-A tensor that several ops of a layer read is fetched once. Layers that ask for different tensors are
+A tensor that several ops of a layer read is fetched once, and a cache that neighboring layers share
+once for all of them. Layers that ask for different tensors are
 nested: those with the smaller share also ask for the tensors with the larger one.
 Not modeled: activations and workspaces, which take room too; fragmentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from accel_models.design import Design
@@ -25,12 +27,13 @@ from workloads.graph import Graph, Node, Tensor
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a layer reads of a tensor, and writes to it, on average over the layers; `chunk`: bytes
-    that lie together, 0 for all that the layer reads."""
+    """What a layer reads of a tensor, and writes to it, on average over the layers; `most`: bytes
+    that one of them reads; `chunk`: bytes that lie together, 0 for all that the layer reads."""
 
     tensor: Tensor
     away: Away
     read: float
+    most: float
     written: float
     chunk: float
 
@@ -82,14 +85,15 @@ def layers(graph: Graph) -> list[Layers]:
     for node in graph:
         kinds.setdefault((node.layer, node.count > 1), []).append(node)
     found = []
+    copies = graph.stored_copies()
     for (name, _), nodes in kinds.items():
-        asked = _asked(graph, nodes)
+        asked = _asked(graph, nodes, copies)
         if asked:
             found.append(Layers(name, tuple(nodes), tuple(asked)))
     return found
 
 
-def _asked(graph: Graph, nodes: Sequence[Node]) -> Iterable[Asked]:
+def _asked(graph: Graph, nodes: Sequence[Node], copies: Mapping[str, float]) -> Iterable[Asked]:
     """A tensor that several ops of a layer read is fetched once: as much as any of them reads."""
     count = max(node.count for node in nodes)
     found: dict[str, Asked] = {}
@@ -102,13 +106,23 @@ def _asked(graph: Graph, nodes: Sequence[Node]) -> Iterable[Asked]:
             read, chunk = read_of(op, tensor) if name in op.inputs else (0.0, 0.0)
             moved = sum(graph.tensors[t].elements for t in op.inputs)
             written = written_by(op, tensor, moved) if name == op.output else 0.0
-            read, chunk = share * read, tensor.away.chunk or chunk
+            most, written = read, share * written
+            read, chunk = share * read * _fetched(tensor, node, copies), tensor.away.chunk or chunk
             before = found.get(name)
-            if before and before.read >= read:  # who reads most says in what chunks
-                read, chunk = before.read, before.chunk
-            written = share * written + (before.written if before else 0.0)
-            found[name] = Asked(tensor, tensor.away, read, written, chunk)
+            if before:
+                most, written = max(most, before.most), written + before.written
+                if before.read >= read:  # who reads most says in what chunks
+                    read, chunk = before.read, before.chunk
+            found[name] = Asked(tensor, tensor.away, read, most, written, chunk)
     return found.values()
+
+
+def _fetched(tensor: Tensor, node: Node, copies: Mapping[str, float]) -> float:
+    """The share of the node's layers that fetch the tensor: of a cache that neighbors share, one
+    of them. (What is stored 0 times is a part of something else that is.)"""
+    stored = copies[tensor.name]
+    shared = tensor.kind == "kv" and 0 < stored < node.count
+    return stored / node.count if shared else 1.0
 
 
 def backing_of(design: Design, away: Away) -> str:
@@ -139,11 +153,12 @@ def _designs_with_backing() -> Iterator[str]:
 def residence(graph: Graph, design: Design) -> Residence:
     """What lies where. Raises DesignError if the design lacks a memory that is meant."""
     memory = next(iter(design.memory.values()))
-    resident = max(map(_buffers, layers(graph)), default=0.0)
+    copies = graph.stored_copies()
+    resident = max((_buffers(kind, copies) for kind in layers(graph)), default=0.0)
     needs = dict.fromkeys(design.backing, 0.0)
-    for name, copies in graph.stored_copies().items():
+    for name, count in copies.items():
         tensor = graph.tensors[name]
-        whole = copies * tensor.bytes
+        whole = count * tensor.bytes
         if tensor.away is not None:
             out = whole * tensor.away.share
             needs[backing_of(design, tensor.away)] += out
@@ -153,7 +168,12 @@ def residence(graph: Graph, design: Design) -> Residence:
     return Residence(resident, memory.capacity * memory.instances, backing)
 
 
-def _buffers(kind: Layers) -> float:
+def _buffers(kind: Layers, copies: Mapping[str, float]) -> float:
     """Bytes for what a layer of this kind fetches: in use, and what is fetched ahead on its way."""
-    parts = [(a.away.ahead(a.read), a.away.late(a.read)) for a in kind.asked]
-    return sum(ahead + max(ahead, late) for ahead, late in parts)
+    total = 0.0
+    for asked in kind.asked:
+        away, tensor = asked.away, asked.tensor
+        ahead, late = away.ahead(asked.most), away.late(asked.most)
+        elsewhere = (copies[tensor.name] or kind.count) * away.share * tensor.bytes
+        total += min(ahead + max(ahead, late), elsewhere * (1 - away.held))
+    return total

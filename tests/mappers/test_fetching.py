@@ -168,6 +168,27 @@ def test_what_fits_where() -> None:
     assert held.resident_bytes > experts / 2
 
 
+@pytest.mark.parametrize("text", ["offload(only=lm_head)", "offload(share=0.3,only=lm_head)"])
+def test_a_matrix_that_is_there_once_needs_no_second_buffer(text) -> None:
+    graph, design = build(read_config("llama-3-8b"), decode(1, 512)), read_design(GPU)
+    plain, lives = residence(graph, design), residence(apply(graph, text), design)
+    assert lives.resident_bytes == pytest.approx(plain.resident_bytes, rel=1e-12)
+    assert lives.backing["host"][0] > 0
+
+
+def test_a_cache_that_layers_share_is_fetched_once_for_them() -> None:
+    (each,) = fetch_of(run("offload(kv)", batch=4))
+    (shared,) = fetch_of(run("share_kv(2)+offload(kv)", batch=4))
+    moved = [op.traffic["host"]["keys, values"] for op in (shared, each)]
+    assert moved[0].read == moved[1].read / 2
+    assert moved[0].written == moved[1].written / 2
+    graph = apply(build(read_config(MODEL), decode(4, 2048)), "share_kv(2)")
+    lives = residence(apply(graph, "offload(kv)"), read_design(GPU))
+    layer = 2 * 4 * 2048 * WIDTH * 2
+    assert lives.resident_bytes == graph.weight_bytes + 2 * layer
+    assert lives.backing["host"][0] == graph.kv_bytes == 16 * layer
+
+
 def test_what_does_not_fit_is_a_warning_that_says_what_to_do() -> None:
     (warning,) = run(design="a6000_host", model="llama-3-70b").warnings
     assert "132.0 GiB" in warning

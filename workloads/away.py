@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Away:
     """`memory`: a design's backing memory by name; empty for its first. `held`: the share of an
-    away copy that lies in the chip's memory too. `chunk`: bytes read at once; 0 for all that a
+    away copy that lies in the chip's memory too. `cached`: an expert cache says what is missed, held
+    and known early, wherever the tensor is put before or after. `chunk`: bytes read at once; 0 for all that a
     layer reads."""
 
     memory: str = ""
@@ -32,6 +33,7 @@ class Away:
     missed: float = 1.0
     early: float = 1.0
     held: float = 0.0
+    cached: bool = False
     chunk: float = 0.0
 
     def ahead(self, read: float) -> float:

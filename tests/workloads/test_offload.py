@@ -100,6 +100,17 @@ def test_formats_and_places_go_together(order) -> None:
     assert size == fetched < 0.27 * read(apply(STEP, "offload"))[0]
 
 
+@pytest.mark.parametrize("cache", ["0", "0.25,skew=1", "0.5,predictor=0.8"])
+@pytest.mark.parametrize("place", ["", "to=ssd,share=0.5", "overlap=no"])
+def test_a_cache_of_experts_is_the_same_before_and_after_it_is_placed(cache, place) -> None:
+    parts = [f"expert_cache({cache})", f"offload({place})"]
+    one, other = (apply(MIXTRAL, "+".join(order)) for order in (parts, parts[::-1]))
+    assert one == other
+    away = one.tensors["experts.gate_up_proj.weight"].away
+    alone = apply(MIXTRAL, parts[0]).tensors["experts.gate_up_proj.weight"].away
+    assert (away.missed, away.held, away.early) == (alone.missed, alone.held, alone.early)
+
+
 @given(st.floats(0, 1), st.floats(0, 2), st.sampled_from(["lru", "static"]))
 def test_what_is_hit_and_fetched_is_what_is_active(held, skew, policy) -> None:
     after = apply(MIXTRAL, f"expert_cache({held},skew={skew},policy={policy})")
@@ -180,6 +191,14 @@ def test_a_window_of_neurons_in_llm_in_a_flash() -> None:
     new = active.away.missed * active.elements / measured.tensors["fc1.weight"].elements
     assert new == pytest.approx(0.024)
     assert active.away.chunk == 4096 * 2
+
+
+def test_a_window_of_neurons_stays_where_they_are_put_again() -> None:
+    placed = "sparse_neurons(0.03,rank=1024)+offload(only=fc?,to=ssd,share=0.5,overlap=no)"
+    again = apply(STEP, f"{SPARSE}+load_neurons(5)+offload(only=fc?,to=ssd,share=0.5,overlap=no)")
+    for name in ("fc1.weight", "fc2.weight"):
+        assert again.tensors[name].away.held == pytest.approx(1 - 0.97**5, rel=0.005)
+    assert again == apply(STEP, f"{placed}+load_neurons(5)")
 
 
 def test_independent_neurons_in_a_window_by_simulation() -> None:

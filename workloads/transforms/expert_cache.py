@@ -40,8 +40,8 @@ def expert_cache(
     hit: float | None = None,
     predictor: float = 0.0,
 ) -> Graph:
-    """All experts live in a backing memory, the design's first or where `offload` has put them; a
-    share `held` of each layer's also in the chip's. `hit`: of the experts that a step needs, the
+    """All experts live in a backing memory, the design's first, or those that `offload` names live
+    where it puts them; a share `held` of each layer's also in the chip's. `hit`: of the experts that a step needs, the
     share found there; derived from `skew` (routing's) and `policy` (lru, static) where it is not
     given. Missed ones are fetched when they are needed, or, a `predictor` being right in a share of
     them, one layer ahead, its wrong guesses too.
@@ -68,9 +68,8 @@ def expert_cache(
             tensor = graph.tensors[name]
             rates = _rates(graph, op, skew)
             found = hit_rate(rates, portion * len(rates), policy) if hit is None else hit
-            memory = tensor.away.memory if tensor.away else ""
-            away = Away(memory, missed=1.0 - found, early=right, held=portion)
-            changed[name] = replace(tensor, away=away)
+            known = {"missed": 1.0 - found, "early": right, "held": portion, "cached": True}
+            changed[name] = replace(tensor, away=replace(tensor.away or Away(), **known))
     return renewed(graph, tensors=changed)
 
 

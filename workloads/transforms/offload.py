@@ -42,8 +42,8 @@ def offload(
     names = _named(graph, what, only)
     if not portion:
         return graph
-    away = Away(to, portion, early=1.0 if overlap == "yes" else 0.0)
-    return renewed(graph, tensors=_marked(graph, names, away))
+    early = 1.0 if overlap == "yes" else 0.0
+    return renewed(graph, tensors=_marked(graph, names, Away(to, portion, early=early)))
 
 
 def _named(graph: Graph, what: str, only: str) -> set[str]:
@@ -69,17 +69,27 @@ def _of_a_layer(node: Node) -> bool:
 
 
 def _marked(graph: Graph, names: Iterable[str], away: Away) -> dict[str, Tensor]:
-    """These tensors away; of neurons that are read, the whole matrix too, which is what is kept."""
+    """These tensors away; of neurons that are read, the whole matrix too, which is what is kept.
+    What caches of experts and windows of neurons hold and miss stays as it is."""
     found: dict[str, Tensor] = {}
     for name in names:
         tensor = graph.tensors[name]
         chunk = 0.0
         if name.endswith(ACTIVE):
             whole = graph.tensors[name.removesuffix(ACTIVE)]
-            found[whole.name] = replace(whole, away=away)
+            found[whole.name] = replace(whole, away=_moved(whole.away, away))
             chunk = neuron_bytes(whole, tensor)
-        found[name] = replace(tensor, away=replace(away, chunk=chunk))
+        moved = _moved(tensor.away, away)
+        found[name] = replace(tensor, away=replace(moved, chunk=moved.chunk or chunk))
     return found
+
+
+def _moved(before: Away | None, away: Away) -> Away:
+    """Where `away` says, with what other transforms have said of it."""
+    if before is None:
+        return away
+    early = before.early if before.cached else away.early
+    return replace(before, memory=away.memory, share=away.share, early=early)
 
 
 def load_neurons(

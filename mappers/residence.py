@@ -83,7 +83,7 @@ def layers(graph: Graph) -> list[Layers]:
     """The kinds of layers that ask for something, and the ops outside of layers if they do."""
     kinds: dict[tuple[str, bool], list[Node]] = {}
     for node in graph:
-        kinds.setdefault((node.layer, node.count > 1), []).append(node)
+        kinds.setdefault((node.layer, bool(node.layered)), []).append(node)
     found = []
     copies = graph.stored_copies()
     for (name, _), nodes in kinds.items():

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Away:
     """`memory`: a design's backing memory by name; empty for its first. `held`: the share of an
-    away copy that lies in the chip's memory too. `cached`: an expert cache says what is missed, held
-    and known early, wherever the tensor is put before or after. `chunk`: bytes read at once; 0 for all that a
-    layer reads."""
+    away copy that lies in the chip's memory too. `cached`: an expert cache says what is missed,
+    held and known early, wherever the tensor is put before or after. `chunk`: bytes read at once;
+    0 for all that a layer reads."""
 
     memory: str = ""
     share: float = 1.0

@@ -111,11 +111,18 @@ class Op(Protocol):
 @dataclass(frozen=True)
 class Node:
     """An op and how many identical copies of it the model runs: an expectation where it is not
-    whole. `layer` names the kind of layer that it is of, where the model has several."""
+    whole. `layer` names the kind of layer that it is of, where the model has several, or the part
+    of the model. `layered`: is it in one of the model's layers? Where that is not said, if it is
+    run several times."""
 
     op: Op
     count: float
     layer: str = ""
+    layered: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.layered is None:
+            object.__setattr__(self, "layered", self.count > 1)
 
 
 @dataclass(frozen=True, slots=True)

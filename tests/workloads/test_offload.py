@@ -225,6 +225,31 @@ def test_a_draft_and_its_verification_fetch_each_for_themselves() -> None:
     assert counts == {"draft": 4 * 16, "": 32}
 
 
+LLAMA = build(read_config("llama-3-8b"), decode(1, 512))
+
+
+def test_what_runs_several_times_outside_of_layers_is_not_a_layer() -> None:
+    """A draft's head (4 times), Medusa's 4 heads, a head that looks twice."""
+    for first in ("speculate(4,0.7)", "speculate(4,0.7,draft=medusa)", "early_exit(16,0.5)"):
+        after = apply(LLAMA, f"{first}+offload")
+        gone = {name for name, tensor in after.tensors.items() if tensor.away}
+        assert gone == {n for n, t in apply(LLAMA, "offload").tensors.items() if t.away}, first
+    one, other = apply(LLAMA, "speculate(4,0.7)+offload"), apply(LLAMA, "offload+speculate(4,0.7)")
+    assert {n for n, t in one.tensors.items() if t.away} == {
+        n for n, t in other.tensors.items() if t.away
+    }
+    assert read(one) == read(other)
+
+
+def test_an_embedding_of_a_decoder_is_not_a_layer_and_a_single_layer_is() -> None:
+    graph = apply(build(read_config("bart-large"), decode(1, 64)), "offload")
+    assert not [t.name for t in graph.tensors.values() if t.kind == "table" and t.away]
+    graph = apply(build(read_config("deepseek-v2-lite"), decode(1, 64)), "offload")
+    dense = {t for node in graph if node.layer == "dense" for t in node.op.inputs}
+    dense = {t for t in dense if graph.tensors[t].kind == "weight"}
+    assert dense and all(graph.tensors[t].away for t in dense)
+
+
 def test_a_prompt_reads_each_weight_once() -> None:
     graph = build(read_config("llama-3-8b"), prefill(2, 700))
     assert read(apply(graph, "offload")) == read(

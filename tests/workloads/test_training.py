@@ -124,6 +124,13 @@ def test_activations_are_those_of_the_published_closed_form():
     assert kept == layers * (token * h * (34 - 2) + sums)
 
 
+def test_full_recomputation_repeats_a_kind_that_has_one_layer():
+    graph = build(read_config("deepseek-v2-lite"), train(1, 64))
+    step = check(training(graph, recompute="full"))
+    again = {node.layer for node in step if node.op.name.startswith("again.")}
+    assert again == {"dense", "sparse"}
+
+
 def test_full_recomputation_keeps_what_enters_a_layer_and_one_layer():
     """arXiv 2205.05198, sec. 5: 2 s b h a layer."""
     s, b, h, a, layers, vocab = 256, 2, 4096, 32, 32, 50272

@@ -211,6 +211,22 @@ def test_pruned_tokens_of_a_model_with_two_kinds_of_layers():
     assert after.params == graph.params
 
 
+@pytest.mark.parametrize(
+    ("first", "head", "count"),
+    [("speculate(4,0.7)", "draft.lm_head", 4), ("early_exit(16,0.5)", "lm_head", 2)],
+)
+def test_what_is_skipped_is_of_the_layers(first, head, count):
+    after = apply(STEP, f"{first}+skip_layers(0.25)")
+    assert after.node(head).count == count
+
+
+def test_a_single_layer_is_one_of_the_layers_too():
+    graph = build(read_config("deepseek-v2-lite"), decode(1, 64))
+    after = apply(graph, "skip_layers(0.25)")
+    counts = {node.layer: node.count for node in after}
+    assert counts == {"": 1, "dense": 0.75, "sparse": 0.75 * 26}
+
+
 def test_skipped_layers_leave_their_parameters():
     after = apply(STEP, "skip_layers(0.25)")
     assert after.node("q_proj").count == 24

@@ -15,7 +15,8 @@ from workloads.phase import Phase
 
 
 class Draft:
-    """`prefix` and `count` belong to the layers being written and change between them."""
+    """`prefix`, `count` and `layered` belong to the layers being written, and change between
+    them."""
 
     def __init__(self, number_format: Format):
         self.format = number_format
@@ -24,6 +25,7 @@ class Draft:
         self.copies: dict[str, float] = {}
         self.prefix = ""
         self.count = 1
+        self.layered = False
 
     def tensor(self, name: str, shape: tuple[int, ...], kind: str) -> str:
         """The name again, once the tensor is known."""
@@ -32,7 +34,7 @@ class Draft:
 
     def add(self, op: Op) -> str:
         """Append an op; the name of its output tensor."""
-        self.nodes.append(Node(op, self.count, self.prefix.rstrip(".")))
+        self.nodes.append(Node(op, self.count, self.prefix.rstrip("."), self.layered))
         return op.output
 
     def gather(self, name: str, table: str, rows: int) -> str:

@@ -129,7 +129,7 @@ def build_conv_attention(name: str, spec: ConvAttentionSpec, phase: Phase) -> Gr
             step = Step("down", stage.width, 3, stage.stride)
             image = add_block(draft, Block(f"stage{number}", (step,)), image, "")
             width = stage.width
-        draft.count = stage.depth
+        draft.count, draft.layered = stage.depth, True
         draft.prefix = f"stage{number}."
         if stage.kind == "mbconv":
             steps = inverted(width, width, stage.expand, 1, "relu6")
@@ -137,7 +137,7 @@ def build_conv_attention(name: str, spec: ConvAttentionSpec, phase: Phase) -> Gr
         else:
             mix = _mix if stage.kind == "mixer" else _attend
             image = _mlp(draft, stage, mix(draft, stage, image))
-        draft.count, draft.prefix = 1, ""
+        draft.count, draft.prefix, draft.layered = 1, "", False
     stream = mean_of_all(draft, "mean", image)
     draft.project("classifier", stream, spec.labels, bias=True)
     return graph_of(name, draft, encode(phase.batch), None)

@@ -43,7 +43,7 @@ def add_layers(
     """Write the layers of one kind; `stream` is the residual in, the result the residual out."""
     outer = draft.prefix
     draft.prefix = outer + (f"{kind.label}." if kind.label else "")
-    draft.count = kind.count
+    draft.count, draft.layered = kind.count, True
     names = spec.names
 
     def attend(source: str) -> str:
@@ -68,7 +68,7 @@ def add_layers(
 
     norms = (names.mlp_norm, names.mlp_post_norm)
     stream = _branch(draft, spec, "mlp_residual", norms, stream, transform)
-    draft.prefix, draft.count = outer, 1
+    draft.prefix, draft.count, draft.layered = outer, 1, False
     return stream
 
 

@@ -107,11 +107,11 @@ def build_mamba(name: str, spec: MambaSpec, phase: Phase) -> Graph:
     rows = phase.batch * phase.tokens
     table = draft.tensor("embeddings.weight", (spec.vocab, spec.hidden), "table")
     stream = draft.gather("embeddings", table, rows)
-    draft.count = spec.layers
+    draft.count, draft.layered = spec.layers, True
     source = draft.norm("norm", "rmsnorm", stream, ("weight",))
     mixed = _mamba_mixer(draft, spec, phase, source)
     stream = draft.vector("residual", "add", (stream, mixed))
-    draft.count = 1
+    draft.count, draft.layered = 1, False
     _head(draft, phase, stream, ("norm_f", "rmsnorm", ("weight",)), table if spec.tied else None)
     return graph_of(name, draft, phase, None)
 
@@ -149,13 +149,13 @@ def build_rwkv(name: str, spec: RwkvSpec, phase: Phase) -> Graph:
     table = draft.tensor("embeddings.weight", (spec.vocab, spec.hidden), "table")
     stream = draft.gather("embeddings", table, rows)
     stream = draft.norm("pre_ln", "layernorm", stream, norms)
-    draft.count = spec.layers
+    draft.count, draft.layered = spec.layers, True
     for half, body in (("attention", _time_mix), ("feed_forward", _channel_mix)):
         source = draft.norm(f"{half}.norm", "layernorm", stream, norms)
         _state(draft, f"{half}.row_state", (phase.batch, spec.hidden))
         branch = body(draft, spec, phase, source)
         stream = draft.vector(f"{half}.residual", "add", (stream, branch))
-    draft.count = 1
+    draft.count, draft.layered = 1, False
     _head(draft, phase, stream, ("ln_out", "layernorm", norms), table if spec.tied else None)
     return graph_of(name, draft, phase, spec.max_context)
 

@@ -185,7 +185,7 @@ def _folded(graph: Graph, blocks: Blocks) -> Graph:
     ]
     nodes = (
         *graph.nodes[: blocks.start],
-        *(replace(node, count=blocks.times) for node in first),
+        *(replace(node, count=blocks.times, layered=True) for node in first),
         *rest,
     )
     second = graph.nodes[blocks.start + blocks.length : blocks.start + 2 * blocks.length]

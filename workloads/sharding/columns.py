@@ -129,7 +129,7 @@ class Sharder:
         )  # fmt: skip
         # sums are completed as often as they are made, columns gathered as often as they are read
         node = self.made_by.get(name, self.node) if here.kind == "partial" else self.node
-        self.nodes.append(Node(op, node.count, node.layer))
+        self.nodes.append(Node(op, node.count, node.layer, node.layered))
         return Held(made.name, wanted, share)
 
     def _free(self, name: str) -> str:

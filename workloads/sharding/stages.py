@@ -50,7 +50,7 @@ def stages(graph: Graph, count: int) -> tuple[Graph, ...]:
 def _units(graph: Graph) -> Iterator[_Unit]:
     """In the order of the data."""
     numbered = list(enumerate(graph))
-    for layered, group in groupby(numbered, lambda item: item[1].count > 1):
+    for layered, group in groupby(numbered, lambda item: item[1].layered and item[1].count > 1):
         items = list(group)
         if not layered:
             yield from (_Unit((i,), 1.0, node.count * node.op.macs) for i, node in items)

@@ -52,7 +52,8 @@ def write(
         inputs = tuple(tensor(v, _parameter(v, called, event)) for v in event.inputs)
         suffix = "_cache" if event.output.kind == "kv" else ""
         output = tensor(event.output, called.removesuffix("_append") + suffix)
-        nodes.append(Node(_op(event, called, inputs, output), item.count, scopes[event]))
+        op = _op(event, called, inputs, output)
+        nodes.append(Node(op, item.count, scopes[event], bool(item.stack)))
     tokens, context = _lengths(sizes.phase, kept)
     return check(
         Graph(

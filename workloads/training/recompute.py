@@ -49,20 +49,20 @@ def again(
     that this makes: those that gradients read are there once."""
     layers: dict[Layer, list[Node]] = {}
     for node in graph:
-        if node.count > 1:
+        if node.layered:
             layers.setdefault((node.count, node.layer), []).append(node)
     nodes: list[Node] = []
     renamed: dict[Layer, dict[str, str]] = {}
     made: dict[str, Tensor] = {}
     for node in backward:
         layer = (node.count, node.layer)
-        if layer in layers and layer not in renamed:
+        if node.layered and layer in layers and layer not in renamed:
             inside = {n.op.output for n in layers[layer]}
             inside |= {t.name for t in tensors.values() if t.part_of in inside}
             renamed[layer] = {name: AGAIN + name for name in inside}
             made |= _copied(tensors, renamed[layer])
             nodes += _repeated(layers[layer], renamed[layer])
-        names = renamed.get(layer, {})
+        names = renamed.get(layer, {}) if node.layered else {}
         inputs = tuple(names.get(t, t) for t in node.op.inputs)
         nodes.append(replace(node, op=replace(node.op, inputs=inputs)))  # type: ignore[type-var]
     return nodes, made

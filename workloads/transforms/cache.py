@@ -72,7 +72,8 @@ def share_kv(graph: Graph, layers: int) -> Graph:
     """
     if layers < 2:
         raise UserError(f"share_kv: layers is {layers}; at least 2")
-    inside = {id(node) for block in blocks(graph) for node in block.nodes}
+    several = [block for block in blocks(graph) if block.count > 1]
+    inside = {id(node) for block in several for node in block.nodes}
     writes = [node for node in cache_writes(graph) if id(node) in inside]
     fewer = cache_makers(graph, writes, most_readers=2)  # the next one's and attention
     if not fewer:

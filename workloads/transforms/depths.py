@@ -147,18 +147,18 @@ def _routed(graph: Graph, label: str, size: float, routers: int) -> Graph:
     tensors: dict[str, Tensor] = {}
     head = _chosen(graph, f"{label}.", stream, taken, tensors)
     names = {stream: head[-1].output, last.output: f"{last.output}.taken"}
-    whole = [Node(op, routers, label) for op in head[:-1]]
+    whole = [Node(op, routers, label, True) for op in head[:-1]]
     made = {node.op.output for node in inside}
-    nodes = [*whole, Node(head[-1], routers * taken.any_, label)]
+    nodes = [*whole, Node(head[-1], routers * taken.any_, label, True)]
     for node in inside:
         op = _fewer(graph, node.op, taken, made)
         inputs = tuple(names.get(t, t) for t in op.inputs)
         output = names.get(op.output, op.output)
         op = replace(op, inputs=inputs, output=output)  # type: ignore[type-var]
-        nodes.append(Node(op, node.count * taken.any_, label))
+        nodes.append(replace(node, op=op, count=node.count * taken.any_))
         tensors[output] = _sized(graph.tensors[node.op.output], output, taken)
     back = _back(f"{label}.", last.output, head[-2].output, tensors)
-    nodes += [Node(op, routers * taken.any_, label) for op in back]
+    nodes += [Node(op, routers * taken.any_, label, True) for op in back]
     tensors[last.output] = graph.tensors[last.output]
     behind = graph.nodes[start + len(inside) :]
     stored = graph.stored_copies()

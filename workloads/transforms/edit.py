@@ -13,7 +13,7 @@ from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Attention
 from workloads.phase import TRAIN, PhaseError
-from workloads.transforms.split import is_range, matches
+from workloads.transforms.split import matches
 
 # ops whose matrices are no projections of a layer
 NO_PROJECTIONS = ("lm_head", "project_in", "project_out", "gate", "router")
@@ -21,7 +21,7 @@ NO_PROJECTIONS = ("lm_head", "project_in", "project_out", "gate", "router")
 
 @dataclass(frozen=True)
 class Block:
-    """Neighboring nodes of one kind of layers, more than one: they are alike."""
+    """Neighboring nodes of one kind of layers: they are alike."""
 
     nodes: tuple[Node, ...]
 
@@ -33,10 +33,10 @@ class Block:
 def blocks(graph: Graph) -> list[Block]:
     """The layers of the graph, kind after kind. Raises UserError where there are none."""
     found: list[list[Node]] = []
-    before: tuple[float, str] = (1, "")
+    before: tuple[float, str] | None = None
     for node in graph:
-        here = node.count, node.layer
-        if node.count > 1 or is_range(node.layer):
+        here = (node.count, node.layer) if node.layered else None
+        if node.layered:
             if here == before:
                 found[-1].append(node)
             else:
@@ -196,7 +196,7 @@ def prefixed(
         inputs = tuple(name(t) for t in op.inputs)
         renamed = replace(op, name=prefix + op.name, inputs=inputs, output=name(op.output))  # type: ignore[type-var]
         label = (prefix + node.layer).rstrip(".")
-        nodes.append(Node(renamed, node.count * times, label))
+        nodes.append(Node(renamed, node.count * times, label, node.layered))
     tensors = {
         name(t): replace(tensor, name=name(t))
         for t, tensor in graph.tensors.items()

@@ -41,10 +41,10 @@ def expert_cache(
     predictor: float = 0.0,
 ) -> Graph:
     """All experts live in a backing memory, the design's first, or those that `offload` names live
-    where it puts them; a share `held` of each layer's also in the chip's. `hit`: of the experts that a step needs, the
-    share found there; derived from `skew` (routing's) and `policy` (lru, static) where it is not
-    given. Missed ones are fetched when they are needed, or, a `predictor` being right in a share of
-    them, one layer ahead, its wrong guesses too.
+    where it puts them; a share `held` of each layer's also in the chip's. `hit`: of the experts
+    that a step needs, the share found there; derived from `skew` (routing's) and `policy` (lru,
+    static) where it is not given. Missed ones are fetched when they are needed, or, a `predictor`
+    being right in a share of them, one layer ahead, its wrong guesses too.
 
     Source: Eliseev & Mazur, arXiv 2312.17238, sec. 3.1 (LRU), 3.2 (speculative loading);
     ExpertFlow, arXiv 2410.17954; HybriMoE, arXiv 2504.05897; the module has the formulas'.

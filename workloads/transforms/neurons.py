@@ -44,7 +44,7 @@ def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0
             continue
         if rank and part == "first":
             made = _predictor(graph, node.op, rank, tensors)
-            nodes += [Node(op, node.count, node.layer) for op in made]
+            nodes += [replace(node, op=op) for op in made]
         if correct:
             nodes += _whole(graph, node, correct, tensors)
             node = replace(node, count=node.count * (1 - 1 / correct))
@@ -120,7 +120,7 @@ def _whole(graph: Graph, node: Node, correct: int, tensors: dict[str, Tensor]) -
     name = f"{node.op.name}{WHOLE}"
     tensors[name] = replace(graph.tensors[node.op.output], name=name)
     op = replace(node.op, name=name, output=name)  # type: ignore[type-var]
-    return [Node(op, node.count / correct, node.layer)]
+    return [replace(node, op=op, count=node.count / correct)]
 
 
 def _predictor(

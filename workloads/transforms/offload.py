@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from accel_models.explain import nearest
 from kernels_ref.errors import UserError
 from workloads.away import Away
-from workloads.graph import Graph, Node, Tensor
+from workloads.graph import Graph, Tensor
 from workloads.transforms.edit import PhaseError, renewed
 from workloads.transforms.edit import share as checked
 from workloads.transforms.neurons import ACTIVE, neuron_bytes
@@ -48,7 +48,7 @@ def offload(
 
 def _named(graph: Graph, what: str, only: str) -> set[str]:
     """The stored tensors that are meant. Raises UserError where there are none."""
-    meant = [node for node in graph if only != LAYERS or _of_a_layer(node)]
+    meant = [node for node in graph if only != LAYERS or node.layered]
     chosen = [node for node in meant if fnmatch(node.op.name, only)]
     if not chosen:
         hint = nearest(only.strip("*"), [node.op.name for node in graph])
@@ -62,10 +62,6 @@ def _named(graph: Graph, what: str, only: str) -> set[str]:
     if not found:
         raise UserError(f"offload: {graph.name}: ops named '{only}' read no weights")
     return found
-
-
-def _of_a_layer(node: Node) -> bool:
-    return node.count > 1 or bool(node.layer)
 
 
 def _marked(graph: Graph, names: Iterable[str], away: Away) -> dict[str, Tensor]:

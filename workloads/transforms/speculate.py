@@ -77,7 +77,7 @@ def _heads(graph: Graph, k: int) -> tuple[list[Node], dict[str, Tensor], dict[st
     rows, vocab = graph.tensors[head.inputs[0]], head.ranks["n"]
     width, like = rows.shape[1], graph.tensors[head.inputs[1]]
     tensors: dict[str, Tensor] = {}
-    nodes = []
+    ops: list[Einsum | Vector] = []
 
     def tensor(name: str, shape: tuple[int, ...], kind: str) -> str:
         pattern = like if kind == "weight" else rows
@@ -91,10 +91,10 @@ def _heads(graph: Graph, k: int) -> tuple[list[Node], dict[str, Tensor], dict[st
         weight = tensor(f"{name}.weight", (wide, width), "weight")
         made = tensor(name, (count, wide), "activation")
         ranks = {"m": count, "n": wide, "k": width}
-        nodes.append(Node(Einsum(name, (read, weight), made, ranks, "mk,nk->mn"), k))
+        ops.append(Einsum(name, (read, weight), made, ranks, "mk,nk->mn"))
         if name == "medusa.block":
             act = tensor("medusa.act", rows.shape, "activation")
-            nodes.append(Node(Vector(act, (made,), act, "silu", count, size), k))
+            ops.append(Vector(act, (made,), act, "silu", count, size))
             added = tensor("medusa.add", rows.shape, "activation")
-            nodes.append(Node(Vector(added, (act, source), added, "add", count, size), k))
-    return nodes, tensors, {}
+            ops.append(Vector(added, (act, source), added, "add", count, size))
+    return [Node(op, k, layered=False) for op in ops], tensors, {}

@@ -114,17 +114,13 @@ def _moved(
     op = replace(op, name=part.prefix + node.op.name, output=names[node.op.output])
     count = node.count * share
     label = (part.prefix + node.layer).rstrip(".")
-    return Node(op, round(count) if abs(count - round(count)) < 1e-9 else count, label)
+    whole = round(count) if abs(count - round(count)) < 1e-9 else count
+    return replace(node, op=op, count=whole, layer=label)
 
 
 def _reading(op: Any, names: Mapping[str, str]) -> Any:
     """The op with inputs renamed."""
     return replace(op, inputs=tuple(names.get(t, t) for t in op.inputs))
-
-
-def is_range(label: str) -> bool:
-    """Is this the label of a range of layers?"""
-    return bool(_PART.match(label))
 
 
 def _label(graph: Graph, tensor: str) -> str:
@@ -236,10 +232,8 @@ def _known(graph: Graph) -> str:
 def _kinds(graph: Graph) -> dict[str, list[_Layers]]:
     """The parts of each kind of layers, in order."""
     groups: dict[str, list[Node]] = {}
-    several = {node.layer for node in graph if node.count > 1}
-    several |= {_PART.sub("", node.layer) for node in graph if _PART.match(node.layer)}
     for node in graph:
-        if node.count > 1 or (node.layer and node.layer not in several):
+        if node.layered:
             groups.setdefault(node.layer, []).append(node)
     found: dict[str, list[_Layers]] = {}
     for label, nodes in groups.items():

@@ -68,7 +68,8 @@ def _split(
         names[op.output] = made
         moved = replace(op, name=f"{LATER}{op.name}", inputs=inputs, output=made)  # type: ignore[type-var]
         count = node.count * (1 - earlier)
-        later.append(Node(moved, count, f"{LATER}{node.layer}".rstrip(".")))
+        label = f"{LATER}{node.layer}".rstrip(".")
+        later.append(replace(node, op=moved, count=count, layer=label))
     behind = _behind(graph, place[1], (out, names[out]), (rows, fewer), tensors)
     told = {n.op.output: graph.copies[n.op.output] for n in inside if n.op.output in graph.copies}
     copies = {name: count * earlier for name, count in told.items()}

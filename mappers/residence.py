@@ -14,7 +14,7 @@ Not modeled: activations and workspaces, which take room too; fragmentation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accel_models.design import Design
 from accel_models.explain import nearest
@@ -107,14 +107,15 @@ def _asked(graph: Graph, nodes: Sequence[Node], copies: Mapping[str, float]) -> 
             moved = sum(graph.tensors[t].elements for t in op.inputs)
             written = written_by(op, tensor, moved) if name == op.output else 0.0
             most, written = read, share * written
-            read, chunk = share * read * _fetched(tensor, node, copies), tensor.away.chunk or chunk
+            read *= share * _fetched(tensor, node, copies)
             before = found.get(name)
             if before:
                 most, written = max(most, before.most), written + before.written
                 if before.read >= read:  # who reads most says in what chunks
                     read, chunk = before.read, before.chunk
             found[name] = Asked(tensor, tensor.away, read, most, written, chunk)
-    return found.values()
+    bundle = sum(asked.chunk for asked in found.values() if asked.away.bundled)
+    return [replace(a, chunk=bundle) if a.away.bundled else a for a in found.values()]
 
 
 def _fetched(tensor: Tensor, node: Node, copies: Mapping[str, float]) -> float:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Away:
     """`memory`: a design's backing memory by name; empty for its first. `held`: the share of an
     away copy that lies in the chip's memory too. `cached`: an expert cache says what is missed,
-    held and known early, wherever the tensor is put before or after. `chunk`: bytes read at once;
-    0 for all that a layer reads."""
+    held and known early, wherever the tensor is put before or after. `neurons`: the axis of a
+    matrix that is read neuron by neuron; `bundled`: what the matrices of a layer that say so have
+    of a neuron lies together."""
 
     memory: str = ""
     share: float = 1.0
@@ -34,7 +35,8 @@ class Away:
     early: float = 1.0
     held: float = 0.0
     cached: bool = False
-    chunk: float = 0.0
+    neurons: int | None = None
+    bundled: bool = False
 
     def ahead(self, read: float) -> float:
         """Bytes fetched one layer ahead, wrong ones among them, for an op that reads so many."""
@@ -56,7 +58,8 @@ def read_of(op: Op, tensor: Tensor) -> tuple[float, float]:
         return min(known.active, tensor.shape[0]) * each, each
     if op.kind == "attention":
         return tensor.bytes * known.density, 0.0
-    return float(tensor.bytes), 0.0
+    axis = tensor.away.neurons if tensor.away else None
+    return float(tensor.bytes), 0.0 if axis is None else tensor.bytes / tensor.shape[axis]
 
 
 def written_by(op: Op, tensor: Tensor, moved: int) -> float:

@@ -29,6 +29,11 @@ def read(graph):
     return sum(a.read for a in asked), sum(a.fetched for a in asked)
 
 
+def chunks(graph):
+    """Bytes that lie together, of what is read of each tensor that is away."""
+    return {a.tensor.name: a.chunk for kind in layers(graph) for a in kind.asked}
+
+
 @pytest.mark.parametrize("text", ["offload", "offload(kv,share=0.3)", "offload(only=fc*)"])
 def test_the_work_stays_what_it_was(text) -> None:
     after = apply(STEP, text)
@@ -185,12 +190,12 @@ def test_a_window_of_neurons_in_llm_in_a_flash() -> None:
         assert new == pytest.approx(0.03 * 0.97**5, rel=0.005)
         assert new == pytest.approx(0.024, rel=0.1)
         assert after.tensors[name].away.held == pytest.approx(1 - 0.97**5, rel=0.005)
-        assert away.chunk == 2 * 4096 * 2
+        assert chunks(after)[active.name] == 2 * 4096 * 2
     measured = apply(STEP, f"{SPARSE}+load_neurons(5,fresh=0.024,bundle=no)")
     active = measured.tensors["fc1.weight.active"]
     new = active.away.missed * active.elements / measured.tensors["fc1.weight"].elements
     assert new == pytest.approx(0.024)
-    assert active.away.chunk == 4096 * 2
+    assert chunks(measured)[active.name] == 4096 * 2
 
 
 def test_a_window_of_neurons_stays_where_they_are_put_again() -> None:
@@ -199,6 +204,18 @@ def test_a_window_of_neurons_stays_where_they_are_put_again() -> None:
     for name in ("fc1.weight", "fc2.weight"):
         assert again.tensors[name].away.held == pytest.approx(1 - 0.97**5, rel=0.005)
     assert again == apply(STEP, f"{placed}+load_neurons(5)")
+
+
+@pytest.mark.parametrize("later", ["quantize(w4a16)", "sparse(2:4)"])
+@pytest.mark.parametrize("window", ["", "+load_neurons(5)"])
+def test_neurons_are_as_small_as_their_format_says_in_any_order(later, window) -> None:
+    """Rows of 4096 numbers; of a bundle, two."""
+    one, other = apply(STEP, f"{SPARSE}{window}+{later}"), apply(STEP, f"{later}+{SPARSE}{window}")
+    assert chunks(one) == chunks(other)
+    assert read(one) == read(other)
+    before = chunks(apply(STEP, f"{SPARSE}{window}"))["fc1.weight.active"]
+    assert before == 8192 * (2 if window else 1)
+    assert 0.2 * before < chunks(one)["fc1.weight.active"] < 0.6 * before
 
 
 def test_independent_neurons_in_a_window_by_simulation() -> None:
@@ -212,7 +229,7 @@ def test_no_window_reads_all_active_neurons_in_rows_in_either_order() -> None:
     one = apply(STEP, SPARSE)
     other = apply(STEP, "+".join(SPARSE.split("+")[::-1]))
     for graph in (one, other):
-        assert graph.tensors["fc1.weight.active"].away.chunk == 8192
+        assert chunks(graph)["fc1.weight.active"] == 8192
         assert read(graph)[0] == read(graph)[1]
     assert read(one) == read(other)
     assert read(apply(STEP, f"{SPARSE}+load_neurons(0)"))[1] == read(one)[1]
@@ -247,7 +264,8 @@ def test_an_embedding_of_a_decoder_is_not_a_layer_and_a_single_layer_is() -> Non
     graph = apply(build(read_config("deepseek-v2-lite"), decode(1, 64)), "offload")
     dense = {t for node in graph if node.layer == "dense" for t in node.op.inputs}
     dense = {t for t in dense if graph.tensors[t].kind == "weight"}
-    assert dense and all(graph.tensors[t].away for t in dense)
+    assert dense
+    assert all(graph.tensors[t].away for t in dense)
 
 
 def test_a_prompt_reads_each_weight_once() -> None:

@@ -102,16 +102,15 @@ def _sparse(graph: Graph, op: Op, part: str, active: float, tensors: dict[str, T
     name = weight.name + ACTIVE
     tensors[name] = replace(weight, name=name, shape=shape)
     if weight.away:
-        chunk = neuron_bytes(weight, tensors[name])
-        tensors[name] = replace(tensors[name], away=replace(weight.away, chunk=chunk))
+        axis = neuron_axis(weight, tensors[name])
+        tensors[name] = replace(tensors[name], away=replace(weight.away, neurons=axis))
     inputs = (op.inputs[0], name, *op.inputs[2:])
     return replace(op, inputs=inputs, ranks={**op.ranks, rank: size})
 
 
-def neuron_bytes(whole: Tensor, active: Tensor) -> float:
-    """Bytes of one neuron in a matrix: those that lie together where it is stored by neurons."""
-    axis = 0 if active.shape[0] < whole.shape[0] else 1
-    return active.bytes / active.shape[axis]
+def neuron_axis(whole: Tensor, active: Tensor) -> int:
+    """Along which a matrix has a neuron: what it has of one lies together."""
+    return 0 if active.shape[0] < whole.shape[0] else 1
 
 
 def _whole(graph: Graph, node: Node, correct: int, tensors: dict[str, Tensor]) -> list[Node]:

@@ -12,7 +12,7 @@ from workloads.away import Away
 from workloads.graph import Graph, Tensor
 from workloads.transforms.edit import PhaseError, renewed
 from workloads.transforms.edit import share as checked
-from workloads.transforms.neurons import ACTIVE, neuron_bytes
+from workloads.transforms.neurons import ACTIVE, neuron_axis
 
 KINDS = {"weights": ("weight", "table"), "kv": ("kv",)}
 LAYERS = "*"
@@ -70,13 +70,12 @@ def _marked(graph: Graph, names: Iterable[str], away: Away) -> dict[str, Tensor]
     found: dict[str, Tensor] = {}
     for name in names:
         tensor = graph.tensors[name]
-        chunk = 0.0
+        moved = _moved(tensor.away, away)
         if name.endswith(ACTIVE):
             whole = graph.tensors[name.removesuffix(ACTIVE)]
             found[whole.name] = replace(whole, away=_moved(whole.away, away))
-            chunk = neuron_bytes(whole, tensor)
-        moved = _moved(tensor.away, away)
-        found[name] = replace(tensor, away=replace(moved, chunk=moved.chunk or chunk))
+            moved = replace(moved, neurons=neuron_axis(whole, tensor))
+        found[name] = replace(tensor, away=moved)
     return found
 
 
@@ -115,21 +114,9 @@ def load_neurons(
         missed = (1 - active) ** window
         if fresh is not None:
             missed = checked(fresh, "load_neurons: fresh", 0.0, active) / active
-        chunk = neuron_bytes(whole, tensor)
-        if bundle == "yes":
-            chunk = _bundled(graph, tensor, sparse)
         held = 1 - (1 - active) ** window
-        away = replace(tensor.away, missed=missed, chunk=chunk)
+        away = replace(tensor.away, missed=missed, bundled=bundle == "yes")
         changed[tensor.name] = replace(tensor, away=away)
-        changed[whole.name] = replace(whole, away=replace(away, held=held, missed=1.0, chunk=0.0))
+        away = replace(tensor.away, held=held, missed=1.0, neurons=None, bundled=False)
+        changed[whole.name] = replace(whole, away=away)
     return renewed(graph, tensors=changed)
-
-
-def _bundled(graph: Graph, tensor: Tensor, sparse: Iterable[Tensor]) -> float:
-    """Bytes of a neuron in all the matrices of the tensor's layer."""
-    layers = {t: (node.layer, node.count) for node in graph for t in node.op.inputs}
-    return sum(
-        neuron_bytes(graph.tensors[other.name.removesuffix(ACTIVE)], other)
-        for other in sparse
-        if other.away and layers[other.name] == layers[tensor.name]
-    )

@@ -7,7 +7,7 @@ read     sum over chunk sizes c of bytes(c) / bandwidth(c), and the latency once
          bandwidth(c) = min(reached, requests * m / (latency + m / peak)) * c / m
          m = c in whole granules; peak = bandwidth * efficiency
          reached = peak, or, where `random_bandwidth` states what single granules at random places
-         reach, the power of m between that and the peak at 1 MiB (accel_models/flash.py)
+         reach, the power of m between that and the peak at 1 MiB (chunked_reads.py)
 write    bytes / (write bandwidth * efficiency): queued behind one another, no latency
 Reads and writes take turns on one `bandwidth`, and pass each other on two (full duplex).
 Source of the form: LLM in a flash, arXiv 2312.11514, sec. 2; PCIe as one that has no random rate.
@@ -23,8 +23,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from accel_models.chunked_reads import in_chunks
 from accel_models.facts import Count, Facts, Fraction
-from accel_models.flash import in_chunks
 from accel_models.memory import one_way_of_giving_bandwidth
 from accel_models.quantity import Bytes, BytesPerSecond, JoulesPerBit, Seconds
 

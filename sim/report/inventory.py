@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from accel_models.area import area_mm2, area_parts
+from accel_models.chunked_reads import SEQUENTIAL
 from accel_models.design import Design
-from accel_models.flash import SEQUENTIAL
 from accel_models.library import list_designs
 from accel_models.path import memory_path
 from accel_models.pes import GATE_PES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from accel_models.flash import KINDS, read_bandwidth
 from accel_models.library import list_designs
 from accel_models.read_design import parse_design, read_design
 from accel_models.reader import DesignError
@@ -25,11 +24,13 @@ def test_long_copies_reach_the_peak_and_short_ones_wait_for_the_latency() -> Non
     assert HOST.read_bytes_per_s(4096, 1e9) == pytest.approx(2 * 4096 / alone)
 
 
-def test_ufs_is_the_flash_model_of_its_kind() -> None:
-    """Both have Samsung's figures; the formula is one."""
-    for chunk in (1000, 4096, 8192, 40_000, 1 << 20):
-        expected = read_bandwidth(KINDS["ufs4.0"], chunk)
-        assert UFS.read_bytes_per_s(chunk, 1e9) == pytest.approx(expected)
+def test_ufs_meets_the_points_that_its_design_states() -> None:
+    """1 GB/s in pages at random, 4.2 in chunks of 1 MiB, between them their power: at 64 KiB, half
+    the way, the geometric mean."""
+    assert UFS.read_bytes_per_s(4096, 1e9) == pytest.approx(1.0e9)
+    assert UFS.read_bytes_per_s(1000, 1e9) == pytest.approx(1.0e9 * 1000 / 4096)
+    assert UFS.read_bytes_per_s(1 << 20, 1e9) == pytest.approx(4.2e9)
+    assert UFS.read_bytes_per_s(1 << 16, 1e9) == pytest.approx((1.0e9 * 4.2e9) ** 0.5)
 
 
 def test_bundling_two_rows_reads_faster() -> None:

@@ -68,8 +68,8 @@ def expert_cache(
             tensor = graph.tensors[name]
             rates = _rates(graph, op, skew)
             found = hit_rate(rates, portion * len(rates), policy) if hit is None else hit
-            known = {"missed": 1.0 - found, "early": right, "held": portion, "cached": True}
-            changed[name] = replace(tensor, away=replace(tensor.away or Away(), **known))
+            away = replace(tensor.away or Away(), missed=1.0 - found, early=right, held=portion)
+            changed[name] = replace(tensor, away=replace(away, cached=True))
     return renewed(graph, tensors=changed)
 
 

@@ -113,7 +113,7 @@ def _asked(graph: Graph, nodes: Sequence[Node], copies: Mapping[str, float]) -> 
                 most, written = max(most, before.most), written + before.written
                 if before.read >= read:  # who reads most says in what chunks
                     read, chunk = before.read, before.chunk
-            found[name] = Asked(tensor, tensor.away, read, most, written, chunk)
+            found[name] = Asked(tensor, tensor.away.of(op.name), read, most, written, chunk)
     bundle = sum(asked.chunk for asked in found.values() if asked.away.bundled)
     return [replace(a, chunk=bundle) if a.away.bundled else a for a in found.values()]
 

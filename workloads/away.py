@@ -14,7 +14,7 @@ Not modeled: fetches more than a layer ahead, copies that move between the memor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Away:
     """`memory`: a design's backing memory by name; empty for its first. `held`: the share of an
     away copy that lies in the chip's memory too. `cached`: an expert cache says what is missed,
-    held and known early, wherever the tensor is put before or after. `neurons`: the axis of a
+    held and known early, wherever the tensor is put before or after. `by_op`: what ops of these
+    names miss, where that is not `missed`. `neurons`: the axis of a
     matrix that is read neuron by neuron; `bundled`: what the matrices of a layer that say so have
     of a neuron lies together."""
 
@@ -35,8 +36,13 @@ class Away:
     early: float = 1.0
     held: float = 0.0
     cached: bool = False
+    by_op: tuple[tuple[str, float], ...] = ()
     neurons: int | None = None
     bundled: bool = False
+
+    def of(self, op: str) -> Away:
+        """As the op of this name sees it."""
+        return replace(self, missed=dict(self.by_op).get(op, self.missed), by_op=())
 
     def ahead(self, read: float) -> float:
         """Bytes fetched one layer ahead, wrong ones among them, for an op that reads so many."""

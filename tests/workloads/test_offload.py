@@ -105,6 +105,21 @@ def test_formats_and_places_go_together(order) -> None:
     assert size == fetched < 0.27 * read(apply(STEP, "offload"))[0]
 
 
+def test_a_draft_and_its_verification_miss_what_their_tokens_miss() -> None:
+    """A draft's step has one token for each text, its verification five."""
+    plain = build(read_config("mixtral-8x7b"), decode(1, 512))
+    after = apply(plain, "speculate(4,0.7)+expert_cache(0.25,skew=1)")
+    seen = {kind.name: kind.asked[0].away.missed for kind in layers(after)}
+    for name, tokens in (("draft", 1), ("", 5)):
+        assert seen[name] == pytest.approx(1 - hit_rate(wanted(8, 2, tokens, 1.0), 2.0, "lru"))
+    assert seen["draft"] < seen[""] - 0.01
+    assert (
+        not apply(plain, "expert_cache(0.25,skew=1)")
+        .tensors["experts.gate_up_proj.weight"]
+        .away.by_op
+    )
+
+
 @pytest.mark.parametrize("cache", ["0", "0.25,skew=1", "0.5,predictor=0.8"])
 @pytest.mark.parametrize("place", ["", "to=ssd,share=0.5", "overlap=no"])
 def test_a_cache_of_experts_is_the_same_before_and_after_it_is_placed(cache, place) -> None:

@@ -18,15 +18,15 @@ that differs between layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import exp, fsum
 
 from accel_models.explain import nearest
 from kernels_ref.errors import UserError
 from workloads.away import Away
-from workloads.graph import Graph, Tensor
-from workloads.ops import Experts
+from workloads.graph import Graph, Op, Tensor
+from workloads.ops import Experts, Gather
 from workloads.transforms.edit import renewed, share
 
 POLICIES = ("lru", "static")
@@ -62,20 +62,35 @@ def expert_cache(
     experts = [op for op in ops if graph.tensors[op.inputs[1]].kind == "weight"]
     if not experts:
         raise UserError(f"{graph.name} has no experts")
-    changed: dict[str, Tensor] = {}
+    missed: dict[str, dict[str, float]] = {}  # of each tensor, by op
+    makers = {node.op.output: node.op for node in graph}
     for op in experts:
+        rates = _rates(graph, op, skew, makers)
+        found = hit_rate(rates, portion * len(rates), policy) if hit is None else hit
         for name in op.inputs[1:]:
-            tensor = graph.tensors[name]
-            rates = _rates(graph, op, skew)
-            found = hit_rate(rates, portion * len(rates), policy) if hit is None else hit
-            away = replace(tensor.away or Away(), missed=1.0 - found, early=right, held=portion)
-            changed[name] = replace(tensor, away=replace(away, cached=True))
+            missed.setdefault(name, {})[op.name] = 1.0 - found
+    known = Away(early=right, held=portion, cached=True)
+    changed = {name: _cached(graph.tensors[name], ops, known) for name, ops in missed.items()}
     return renewed(graph, tensors=changed)
 
 
-def _rates(graph: Graph, op: Experts, skew: float) -> list[float]:
-    """Of the op's experts in a step of the graph."""
+def _cached(tensor: Tensor, missed: dict[str, float], known: Away) -> Tensor:
+    """The tensor where `offload` has put it, of which ops of these names miss these shares."""
+    usual = list(missed.values())[-1]
+    others = tuple((op, share) for op, share in missed.items() if share != usual)
+    place = tensor.away or Away()
+    away = replace(known, memory=place.memory, share=place.share, missed=usual, by_op=others)
+    return replace(tensor, away=away)
+
+
+def _rates(graph: Graph, op: Experts, skew: float, makers: Mapping[str, Op]) -> list[float]:
+    """Of the op's experts in a step of its tokens: a draft has fewer than what verifies it."""
     count, tokens = graph.tensors[op.inputs[1]].shape[0], graph.batch * graph.tokens
+    source = makers.get(op.inputs[0])
+    while source is not None and not isinstance(source, Gather):
+        source = makers.get(source.inputs[0])
+    if source is not None and source.rows == op.rows:  # each token's row to its experts
+        tokens = graph.tensors[source.inputs[0]].shape[0]
     return wanted(count, min(max(1, op.rows // tokens), count), tokens, skew)
 
 

@@ -63,7 +63,10 @@ cores:
 
 ENGINE_KINDS = "systolic, dot_product, lut, outer_product, simd"
 FORMATS = "fp32, bf16, fp16, fp8, fp8_e5m2, int32, int8, int4"
-TOP = "source, title, technology, clock, power, area, price, memory, backing, cores, links, notes"
+TOP = (
+    "source, title, technology, clock, power, area, price, memory, backing, cores, links, "
+    "measured_as, notes"
+)
 UNIT = "write a number and a unit such as '40 GiB'"
 
 # name: (a piece of GOOD, what stands there instead, the whole message less "d.yaml:")

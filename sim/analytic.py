@@ -35,25 +35,17 @@ def run(schedule: Schedule) -> Run:
     return Run(
         design=design.name,
         design_title=design.title,
-        workload=graph.name,
-        phase=graph.phase,
-        simulator="analytic",
+        **of_graph(graph),
         objective=schedule.objective,
-        batch=graph.batch,
-        tokens=graph.tokens,
-        context=graph.context,
         latency_s=sum(op.count * op.latency_s for op in ops),
         energy_j=sum(op.count * op.energy_j for op in ops),
         area_mm2=area,
         area_is_die=design.area is not None,
-        params=graph.params,
-        kept_params=graph.kept_params,
         weight_bytes=graph.weight_bytes,
         kv_bytes=graph.kv_bytes,
         state_bytes=graph.state_bytes,
         saved_bytes=graph.saved_bytes,
         memory_bytes=round(memory.capacity * memory.instances),
-        produced_tokens=graph.batch * (graph.tokens if graph.produced is None else graph.produced),
         ops=ops,
         limits=limits(ops),
         latency_trust=trust(latency_shares(schedule), design.source_of),
@@ -64,6 +56,22 @@ def run(schedule: Schedule) -> Run:
         facts=facts(schedule),
         **held(graph, design),
     )
+
+
+def of_graph(graph: Graph) -> dict[str, Any]:
+    """What a run says of the whole graph, wherever it runs."""
+    tokens = graph.tokens if graph.produced is None else graph.produced
+    return {
+        "workload": graph.name,
+        "phase": graph.phase,
+        "simulator": "analytic",
+        "batch": graph.batch,
+        "tokens": graph.tokens,
+        "context": graph.context,
+        "params": graph.params,
+        "kept_params": graph.kept_params,
+        "produced_tokens": graph.batch * tokens,
+    }
 
 
 def op_run(placed: Placed) -> OpRun:

@@ -9,7 +9,7 @@ waits for another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil, prod
 from typing import Any
@@ -24,33 +24,25 @@ from sim import analytic
 from sim.run import Held, OpRun, Run, StageRun, Traffic, Trust
 from sim.trust import Shares, area_numbers, energy_numbers, latency_numbers, trust
 from workloads.graph import Graph
-from workloads.sharding.sharded import ways
+from workloads.sharding.sharded import BATCHED, ways
 
 MACHINES = "machines"
-BATCHED = ("data", "expert", "weights")  # axes along which sequences are dealt out
 
 
 def run(graph: Graph, found: SystemSchedule) -> Run:
     """The phase that the whole graph describes, on the system."""
     system, stages = found.system, found.stages
+    runs = tuple(_stage(system, plan) for plan in stages)
     ops = tuple(_merged(_ops(stages)))
     source_of = _sources(system)
     return Run(
         design=system.name,
         design_title=system.title,
-        workload=graph.name,
-        phase=graph.phase,
-        simulator="analytic",
+        **analytic.of_graph(graph),
         objective=stages[0].schedule.objective,
-        batch=graph.batch,
-        tokens=graph.tokens,
-        context=graph.context,
         latency_s=found.latency_s,
         energy_j=found.energy_j,
-        **_sizes(system, stages),
-        params=graph.params,
-        kept_params=graph.kept_params,
-        produced_tokens=graph.batch * (graph.tokens if graph.produced is None else graph.produced),
+        **_sizes(system, runs),
         ops=ops,
         limits=analytic.limits(ops),
         latency_trust=trust(_latency_shares(system, stages), source_of),
@@ -59,7 +51,7 @@ def run(graph: Graph, found: SystemSchedule) -> Run:
         warnings=tuple(dict.fromkeys(_warnings(graph, stages))),
         facts=_facts(stages),
         parallel=ways(graph),
-        stages=tuple(_stage(system, plan) for plan in stages),
+        stages=runs,
         interval_s=found.interval_s if len(stages) > 1 else None,
     )
 
@@ -81,9 +73,8 @@ def _stage(system: System, plan: StagePlan) -> StageRun:
     )
 
 
-def _sizes(system: System, stages: Iterable[StagePlan]) -> dict[str, Any]:
+def _sizes(system: System, runs: Sequence[StageRun]) -> dict[str, Any]:
     """Sums over all chips in use."""
-    runs = [_stage(system, plan) for plan in stages]
     designs = [(len(run.chips), system.design(run.machine)) for run in runs]
     areas = [(n, area_mm2(design)) for n, design in designs]
     prices = [(n, design.price) for n, design in designs]

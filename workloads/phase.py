@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from kernels_ref.errors import UserError
 
 TRAIN = "train"  # a forward pass over whole sequences, of which a training step is made
+STEPS = ("decode", "verify")  # that read what came before from a cache
 WHOLE = ("encode", TRAIN)  # every token at once, nothing kept for later
 
 

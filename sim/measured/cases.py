@@ -1,7 +1,7 @@
 """Measurements from CSV: rows of one kind of op, checked, with where each stands in its file.
 
-The first line names columns; a kind of op needs those of its entry in `sim.measured.OPS`, others
-may be there. `latency_us` is what was measured, in microseconds; `best_us` and `worst_us`, where
+The first line names columns; a kind of op needs those of its entry in `sim.measured.kinds.OPS`,
+others may be there. `latency_us` is what was measured, in microseconds; `best_us` and `worst_us`, where
 given, are what other libraries or versions take for the same.
 """
 
@@ -74,7 +74,7 @@ def read_cases(path: Path) -> tuple[list[Case], tuple[str, ...]]:
             reader = csv.DictReader(file)
             columns = tuple(reader.fieldnames or ())
             rows = [_case(path, reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise UserError(f"{path}: cannot be read: {problem}") from None
     if not rows:
         raise UserError(f"{path}: no rows; the first line names the columns, the others are data")

@@ -12,6 +12,7 @@ from sim.measured.cases import Case
 from sim.measured.gemm import DTYPES, single
 from workloads.graph import Graph, Tensor
 from workloads.ops import Vector
+from workloads.ops.vector import FUNCTIONS as FUNCTION_WORK
 
 # name in a CSV -> (function, inputs of the output's size; silu_mul reads gate and up)
 FUNCTIONS: dict[str, tuple[str, int]] = {
@@ -37,10 +38,9 @@ def vector_graphs(case: Case) -> list[Graph]:
         if dtype not in DTYPES:
             raise UserError(f"dtype: '{dtype}'; {nearest(dtype, list(DTYPES))}")
     function, inputs = FUNCTIONS[name]
-    rows = case.count("d0")
-    width = case.count("d1") if float(case.values["d1"] or 0) else 1
-    if width == 1:
-        rows, width = 1, rows
+    rows, width = case.count("d0"), case.count("d1") if case.values["d1"] else 1
+    if width == 1 and not FUNCTION_WORK[function].reduction:
+        rows, width = width, rows  # so many elements, wherever rows end
     read = [Tensor(f"x{i}", (rows, width), get_format(source), "activation") for i in range(inputs)]
     made = Tensor(name, (rows, width), get_format(DTYPES[target or source].formats), "activation")
     op = Vector(name, tuple(tensor.name for tensor in read), name, function, rows, width)

@@ -13,7 +13,6 @@ from sim.report.quantities import percent, si
 from sim.validate import Judged, Validation, scores
 
 WORST = 10  # rows that are shown
-TIMES_TO_SPLIT = 4  # into which the measured latencies are divided
 
 
 def validation_document(found: Validation) -> dict[str, Any]:

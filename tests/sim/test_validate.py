@@ -14,6 +14,7 @@ from sim.report.validation import validation_document
 from sim.validate import Judged, scores, validate
 
 COMM = "device,n_gpus,bytes,dtype,op,latency_us"
+VECTOR = "device,op,dtype,d0,d1,latency_us"
 GEMM = "device,dtype,M,N,K,latency_us,best_us,worst_us"
 A100 = "A100-SXM4-80GB"
 
@@ -115,6 +116,7 @@ def test_what_a_design_cannot_do_is_reported(csv):
         ((GEMM, "X,bf16,64,128,8,-5,,"), "rows.csv:2: latency_us: '-5'"),
         ((GEMM, "X,bf16,6.5,128,8,5,,"), "rows.csv:2: M: '6.5'; write a whole number"),
         (("device,M,latency_us", "X,1,2"), "columns are those of no kind of op"),
+        ((VECTOR, "X,gelu,fp16,8,x,5"), "rows.csv:2: d1: 'x'; write a positive number"),
     ],
 )
 def test_a_file_that_is_not_right_says_where(lines, says, csv):
@@ -140,9 +142,6 @@ def test_attention_reads_a_cache_in_steps_only(csv):
     assert prompt8 < prompt < 1.05 * prompt8  # the cache is only written
     assert step8 < 0.8 * step  # and read
     assert found.rows[2].bound_by == "hbm"
-
-
-VECTOR = "device,op,dtype,d0,d1,latency_us"
 
 
 def test_vector_functions_stream_what_they_read(csv):

@@ -244,6 +244,10 @@ MODELS = ["llama-3-8b", "gpt2", "gemma-2-2b", "qwen2.5-1.5b", "deepseek-v2-lite"
           "bert-base", "t5-small", "bart-large", "vit-base"]  # fmt: skip
 
 
+REFUSALS = ("has no experts", "no attention reads a cache", "has a window of 4096",
+            "has no key-value cache", "no rule for patch_embeddings")  # fmt: skip
+
+
 def sizes(op) -> dict[str, int]:
     """Elements of what an op reads and makes, as its own sizes say."""
     if isinstance(op, Einsum) and not op.window:
@@ -269,10 +273,14 @@ def test_tensors_of_a_rank_are_as_large_as_its_ops_say(name, text, phase):
     model = read_model(name)
     if phase.kind not in model.phases:
         return
+    refusal = None
     try:
         graph = apply(model.build(phase), text)
         (local,) = shard(graph).stages
-    except UserError:
+    except UserError as problem:
+        refusal = str(problem)
+    if refusal is not None:
+        assert any(reason in refusal for reason in REFUSALS), refusal
         return
     before = {node.op.name: node.op for node in graph}
     for node in local:
@@ -283,7 +291,9 @@ def test_tensors_of_a_rank_are_as_large_as_its_ops_say(name, text, phase):
             whole = graph.tensors[u].elements / had
             if whole == 1:  # else a merged one, of which the op takes a part
                 more = local.tensors[t].elements / has
-                read_whole = local.tensors[t].elements == graph.tensors[u].elements
+                tensor = local.tensors[t]
+                read_whole = t != op.output and tensor.kind == "activation"
+                read_whole &= tensor.elements == graph.tensors[u].elements
                 assert more == pytest.approx(1, rel=0.02) or read_whole, (op.name, t)
 
 

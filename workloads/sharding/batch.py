@@ -18,7 +18,8 @@ from workloads.builders.experts import active_experts
 from workloads.graph import Graph, Op, Split, Tensor, check
 from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
 from workloads.ops.experts import balanced
-from workloads.sharding.column_attention import dealt_lengths
+from workloads.sharding.rows import dealt, dealt_lengths, fewer, row_rank
+from workloads.transforms.edit import score_biases
 
 
 def split_batch(graph: Graph, split: Split) -> Graph:
@@ -31,9 +32,9 @@ def with_sequences(graph: Graph, ways: int, whole: Collection[str] = ()) -> Grap
     make."""
     batch = ceil(graph.batch / ways)
     part = Fraction(batch, graph.batch)
-    fixed = {node.op.output for node in graph if node.op.name in whole} | _fixed(graph)
+    fixed = {node.op.output for node in graph if node.op.name in whole} | score_biases(graph)
     tensors = {
-        name: t if name in fixed or t.kind in ("weight", "table") else _fewer(t, part)
+        name: t if name in fixed or t.kind in ("weight", "table") else fewer(t, part)
         for name, t in graph.tensors.items()
     }
     for node in graph:
@@ -42,16 +43,12 @@ def with_sequences(graph: Graph, ways: int, whole: Collection[str] = ()) -> Grap
         elif isinstance(node.op, Attention) and _shared(graph, node.op):
             share = Fraction(_groups(node.op, part)[0], node.op.batch)
             names = node.op.operands[1:]
-            tensors |= {name: _fewer(graph.tensors[name], share) for name in names}
+            tensors |= {name: fewer(graph.tensors[name], share) for name in names}
     nodes = tuple(
         node if node.op.output in fixed else replace(node, op=_of_rank(graph, node.op, ways))
         for node in graph
     )
     return check(replace(graph, batch=batch, nodes=nodes, tensors=tensors))
-
-
-def _fewer(tensor: Tensor, part: Fraction) -> Tensor:
-    return replace(tensor, shape=(ceil(tensor.shape[0] * part), *tensor.shape[1:]))
 
 
 def _shared(graph: Graph, op: Attention) -> bool:
@@ -65,28 +62,12 @@ def _groups(op: Attention, part: Fraction) -> tuple[int, int]:
     return groups, ceil(op.batch * op.q_len * part / groups)
 
 
-def _fixed(graph: Graph) -> set[str]:
-    """Tensors that have nothing to do with sequences: biases of scores."""
-    tables = {name for name, t in graph.tensors.items() if t.kind == "table"}
-    readers = graph.consumers()
-    return {
-        node.op.output
-        for node in graph
-        if isinstance(node.op, Gather)
-        and node.op.inputs[0] in tables
-        and any(
-            isinstance(reader, Attention) and node.op.output in reader.inputs[3:]
-            for reader in readers.get(node.op.output, [])
-        )
-    }
-
-
 def _caches(graph: Graph, op: Attention, ways: int) -> dict[str, Tensor]:
     """Caches of sequences that differ, of the rank with the longest of them."""
     before = sum(count * keys for count, keys in op.lengths)
     after = sum(count * keys for count, keys in dealt_lengths(op.lengths, ways))
     names = {name for name in op.operands[1:] if graph.tensors[name].kind == "kv"}
-    return {name: _fewer(graph.tensors[name], Fraction(after, before)) for name in names}
+    return {name: fewer(graph.tensors[name], Fraction(after, before)) for name in names}
 
 
 def _of_rank(graph: Graph, op: Op, ways: int) -> Op:
@@ -105,11 +86,7 @@ def _of_rank(graph: Graph, op: Op, ways: int) -> Op:
         if _shared(graph, op):
             groups, queries = _groups(op, part)
             return replace(op, batch=groups, q_len=queries)
-        lengths = dealt_lengths(op.lengths, ways)
-        own = sum(count for count, _ in lengths) or ceil(op.batch * part)
-        longest = lengths[-1][1] if lengths else op.kv_len
-        several = lengths if len(lengths) > 1 else ()
-        return replace(op, batch=own, kv_len=longest, lengths=several)
+        return dealt(op, ways, ceil(op.batch * part))
     if isinstance(op, Collective):
         return replace(op, bytes=ceil(op.bytes * part), elements=ceil(op.elements * part))
     raise UserError(f"{op.name}: no rule for fewer sequences of an op of kind '{op.kind}'")
@@ -121,11 +98,10 @@ def _rows(graph: Graph, op: Einsum, part: Fraction) -> dict[str, int]:
         raise UserError(
             f"{op.name} multiplies activations: which of its ranks are sequences is unknown"
         )
-    a, b, c = op.operand_ranks()
-    rows = [r for r in op.ranks if r in a and r in c and r not in b]
-    if len(rows) != 1:
+    rows = row_rank(op)
+    if rows is None:
         raise UserError(f"{op.name}: '{op.spec}' has no one rank that is the rows")
-    return {**op.ranks, rows[0]: ceil(op.ranks[rows[0]] * part)}
+    return {**op.ranks, rows: ceil(op.ranks[rows] * part)}
 
 
 def fewer_rows(graph: Graph, op: Experts, part: Fraction) -> tuple[tuple[int, int], ...]:

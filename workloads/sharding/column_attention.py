@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workloads.graph import Op
 from workloads.ops import Attention, Move
+from workloads.sharding.rows import dealt
 
 if TYPE_CHECKING:
     from workloads.sharding.columns import Held, Sharder
@@ -23,6 +24,7 @@ def whole_op(sharder: Sharder, op: Any) -> None:
 
 
 def whole_input(sharder: Sharder, name: str) -> str:
+    """The name of the whole tensor: a parameter's own, or what an exchange makes."""
     tensor = sharder.graph.tensors[name]
     if tensor.kind in ("weight", "table"):
         return sharder.stored(name)
@@ -72,21 +74,10 @@ def _of_sequences(sharder: Sharder, op: Attention) -> None:
         assert here is not None
         names.append(here.name)
     names += [whole_input(sharder, name) for name in op.inputs[3:]]
-    lengths = dealt_lengths(op.lengths, sharder.ways)
-    batch = sum(count for count, _ in lengths) or ceil(op.batch / sharder.ways)
-    keys = lengths[-1][1] if lengths else op.kv_len
-    local = replace(op, inputs=tuple(names), batch=batch, kv_len=keys)
-    sharder.add(replace(local, lengths=lengths if len(lengths) > 1 else ()))
-    sharder.keep(op.output, "rows", Fraction(batch, op.batch))
+    local = dealt(op, sharder.ways, ceil(op.batch / sharder.ways))
+    sharder.add(replace(local, inputs=tuple(names)))
+    sharder.keep(op.output, "rows", Fraction(local.batch, op.batch))
     sharder.held[op.output] = sharder.dealt(op.output)
-
-
-def dealt_lengths(lengths: tuple[tuple[int, int], ...], ways: int) -> tuple[tuple[int, int], ...]:
-    """(sequences, keys) of the first of so many ranks, to which sequences are dealt one by one, the
-    longest first."""
-    ordered = [keys for count, keys in sorted(lengths, key=lambda x: -x[1]) for _ in range(count)]
-    own = ordered[::ways]
-    return tuple((own.count(keys), keys) for keys in sorted(set(own)))
 
 
 def _for_heads(sharder: Sharder, name: str, op: Attention) -> str:

@@ -18,8 +18,6 @@ from workloads.sharding.roles import NORMS, by_column, is_matrix
 if TYPE_CHECKING:
     from workloads.sharding.columns import Held, Sharder
 
-SUMS_PASS = ("add", "weighted_sum", "mul")  # linear in partial sums, if all they add are such
-
 
 def gather(sharder: Sharder, op: Gather) -> None:
     """Rows of a table of which every rank has some, or of the stream."""
@@ -196,6 +194,7 @@ def vector(sharder: Sharder, op: Vector) -> None:
 
 
 def _passes(op: Vector, kinds: Sequence[str]) -> bool:
+    """Is the function of partial sums the same as the sum of its functions?"""
     if op.function == "weighted_sum":
         return kinds[0] == "partial"
     linear = op.function == "mul" and len(kinds) == 1

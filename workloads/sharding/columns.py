@@ -27,9 +27,9 @@ from math import ceil
 
 from kernels_ref.formats import FORMATS
 from workloads.graph import Graph, Node, Op, Split, Tensor, check
-from workloads.ops import Collective
 from workloads.sharding.column_attention import whole_op
 from workloads.sharding.column_ops import RULES
+from workloads.sharding.exchange import exchange
 from workloads.sharding.roles import Role, roles
 
 WHOLE_SHARE = Fraction(1)
@@ -123,10 +123,7 @@ class Sharder:
         share = WHOLE_SHARE if wanted == "whole" else Fraction(1, self.ways)
         made = self.local_tensor(like, Held(self._free(f"{name}.{function}"), wanted, share))
         size = made if function == "all_gather" else source
-        op = Collective(
-            made.name, (here.name,), made.name, function, size.bytes, size.elements, self.ways,
-            self.split.axis,
-        )  # fmt: skip
+        op = exchange(function, here.name, made.name, size, self.split)
         # sums are completed as often as they are made, columns gathered as often as they are read
         node = self.made_by.get(name, self.node) if here.kind == "partial" else self.node
         self.nodes.append(Node(op, node.count, node.layer, node.layered))
@@ -135,8 +132,6 @@ class Sharder:
     def _free(self, name: str) -> str:
         known = self.graph.tensors
         return name if name not in known else f"{name}.{self.split.axis}"
-
-    # how outputs are held
 
     def dealt(self, name: str) -> Held:
         """Columns of all sequences to all columns of the rank's sequences, or back (all_to_all)."""
@@ -147,13 +142,11 @@ class Sharder:
         like, share = self.graph.tensors[name], Fraction(1, self.ways)
         made = self.local_tensor(like, Held(self._free(f"{name}.all_to_all"), wanted, share))
         source = self.tensors[here.name]
-        op = Collective(
-            made.name, (here.name,), made.name, "all_to_all", source.bytes, source.elements,
-            self.ways, self.split.axis,
-        )  # fmt: skip
-        self.add(op)
+        self.add(exchange("all_to_all", here.name, made.name, source, self.split))
         self.sent[name] = Held(made.name, wanted, share)
         return self.sent[name]
+
+    # how outputs are held
 
     def keep(self, name: str, kind: str = "whole", share: Fraction = WHOLE_SHARE) -> Held:
         """The tensor as this rank has it, under its own name."""
@@ -203,6 +196,5 @@ class Sharder:
         name = self._free(f"{self.node.op.name}.statistics")
         made = Tensor(name, (rows, each), FORMATS["fp32"], "activation")
         self.tensors[name] = made
-        size = (made.bytes, made.elements)
-        self.add(Collective(name, (source,), name, "all_reduce", *size, self.ways, self.split.axis))
+        self.add(exchange("all_reduce", source, name, made, self.split))
         return name

@@ -22,6 +22,8 @@ from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Split, Tensor, check
 from workloads.ops import Collective, Experts, Gather, Vector
 from workloads.sharding.batch import with_sequences
+from workloads.sharding.exchange import exchange, reading
+from workloads.sharding.rows import fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,10 @@ def _dealt(graph: Graph, split: Split, layers: list[_Layer]) -> Graph:
     dispatched = {layer.dispatch.name for layer in layers}
     ends = {_last(layer).name: layer for layer in layers}
     for node in local:
-        op = _reading(node.op, renamed)
+        op = reading(node.op, renamed)
         if node.op.name in parts:
             layer, whole = parts[node.op.name]
-            op = _reading(_of_rank(whole, layer, split.ways), renamed)
+            op = reading(_of_rank(whole, layer, split.ways), renamed)
             tensors |= _parts(graph, whole, layer, split.ways)
         nodes.append(replace(node, op=op))
         for names, like in (
@@ -100,10 +102,6 @@ def _dealt(graph: Graph, split: Split, layers: list[_Layer]) -> Graph:
 
 def _last(layer: _Layer) -> Op:
     return next(op for op in layer.inside if op.output in layer.combine.inputs)
-
-
-def _reading(op: Op, renamed: dict[str, str]) -> Op:
-    return replace(op, inputs=tuple(renamed.get(t, t) for t in op.inputs))  # type: ignore[type-var]
 
 
 def _share(layer: _Layer, ways: int) -> Fraction:
@@ -136,7 +134,7 @@ def _parts(graph: Graph, op: Op, layer: _Layer, ways: int) -> dict[str, Tensor]:
         if name == layer.dispatch.output or (stored and not isinstance(op, Experts)):
             continue
         part = Fraction(1, ways) if stored else _share(layer, ways)
-        found[name] = replace(tensor, shape=(ceil(tensor.shape[0] * part), *tensor.shape[1:]))
+        found[name] = fewer(tensor, part)
     return found
 
 
@@ -145,17 +143,14 @@ def _sizes(graph: Graph, name: str, layers: list[_Layer], ways: int) -> Tensor:
     tensor = graph.tensors[name]
     for layer in layers:
         if name == layer.dispatch.output:
-            rows = ceil(tensor.shape[0] * _share(layer, ways))
-            return replace(tensor, shape=(rows, *tensor.shape[1:]))
+            return fewer(tensor, _share(layer, ways))
     return tensor
 
 
 def _message(source: Tensor, made: Tensor, split: Split) -> Collective:
     """Rows to the ranks of their experts, or back: as many as the fuller side has."""
     most = max(source, made, key=lambda tensor: tensor.bytes)
-    name = f"{source.name}.all_to_all"
-    size = (most.bytes, most.elements)
-    return Collective(name, (source.name,), name, "all_to_all", *size, split.ways, split.axis)
+    return exchange("all_to_all", source.name, f"{source.name}.all_to_all", most, split)
 
 
 def _inner(graph: Graph, split: Split, layers: list[_Layer]) -> Graph:
@@ -170,16 +165,11 @@ def _inner(graph: Graph, split: Split, layers: list[_Layer]) -> Graph:
             nodes.append(node)
             continue
         layer = next(x for x in layers if op in (x.dispatch, x.combine) or op in x.inside)
-        outside = [t for t in op.inputs if op in (layer.dispatch, layer.combine)]
         renamed = {}
-        for name in outside:
-            whole = f"{name}.all_gather"
-            if local.tensors[name].shape != graph.tensors[name].shape:
-                renamed[name] = whole
-                if whole not in tensors:
-                    nodes.append(replace(node, op=_gathered(graph.tensors[name], whole, split)))
-                    tensors[whole] = replace(graph.tensors[name], name=whole)
-        op = _reading(_narrower(op, layer, part), renamed)
+        if op in (layer.dispatch, layer.combine):
+            nodes += _all_tokens(graph, node, (split, tensors))
+            renamed = {t: there for t in op.inputs if (there := f"{t}.all_gather") in tensors}
+        op = reading(_narrower(op, layer, part), renamed)
         tensors |= _narrow(graph, op, layer, part)
         if op.name == layer.combine.name:
             nodes += _added_up(graph, node, op, (split, tensors))
@@ -188,9 +178,14 @@ def _inner(graph: Graph, split: Split, layers: list[_Layer]) -> Graph:
     return check(replace(local, nodes=tuple(nodes), tensors=tensors))
 
 
-def _gathered(whole: Tensor, name: str, split: Split) -> Collective:
-    size = (whole.bytes, whole.elements)
-    return Collective(name, (whole.name,), name, "all_gather", *size, split.ways, split.axis)
+def _all_tokens(graph: Graph, node: Node, made: tuple[Split, dict[str, Tensor]]) -> Iterator[Node]:
+    """What the op reads of a rank's own tokens, gathered from all ranks once."""
+    split, tensors = made
+    for name in node.op.inputs:
+        whole, there = graph.tensors[name], f"{name}.all_gather"
+        if tensors[name].shape != whole.shape and there not in tensors:
+            tensors[there] = replace(whole, name=there)
+            yield replace(node, op=exchange("all_gather", name, there, whole, split))
 
 
 def _added_up(
@@ -203,11 +198,8 @@ def _added_up(
     tensors[sums] = replace(whole, name=sums)
     rows = ceil(ceil(graph.batch / split.ways) * Fraction(whole.shape[0], graph.batch))
     tensors[op.output] = replace(whole, shape=(rows, *whole.shape[1:]))
-    size = (whole.bytes, whole.elements)
-    message = Collective(
-        f"{op.name}.reduce_scatter", (sums,), op.output, "reduce_scatter", *size,
-        split.ways, split.axis,
-    )  # fmt: skip
+    name = f"{op.name}.reduce_scatter"
+    message = exchange("reduce_scatter", sums, op.output, whole, split, name)
     combine = replace(op, output=sums)  # type: ignore[type-var]
     return [replace(node, op=combine), replace(node, op=message)]
 

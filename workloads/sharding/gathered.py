@@ -11,11 +11,13 @@ Not modeled: gathering the next layer's while this one computes; the memory of w
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
+from fractions import Fraction
 
 from workloads.graph import Graph, Node, Split, Tensor, check
-from workloads.ops import Collective, Einsum, Experts
+from workloads.ops import Einsum, Experts
 from workloads.sharding.batch import with_sequences
+from workloads.sharding.exchange import exchange
+from workloads.sharding.rows import fewer
 
 
 def gather_weights(graph: Graph, split: Split) -> Graph:
@@ -26,11 +28,12 @@ def gather_weights(graph: Graph, split: Split) -> Graph:
         weight = _matrix(local, node)
         if weight is not None:
             shard = f"{weight.name}.shard"
-            first = ceil(weight.shape[0] / split.ways)
-            tensors[shard] = replace(weight, name=shard, shape=(first, *weight.shape[1:]))
+            tensors[shard] = replace(fewer(weight, Fraction(1, split.ways)), name=shard)
             tensors[weight.name] = replace(weight, kind="activation", away=None)
             if not any(n.op.output == weight.name for n in nodes):
-                nodes.append(replace(node, op=_gather(weight, shard, split)))
+                name = f"{weight.name}.all_gather"
+                op = exchange("all_gather", shard, weight.name, weight, split, name)
+                nodes.append(replace(node, op=op))
         nodes.append(node)
     return check(replace(local, nodes=tuple(nodes), tensors=tensors))
 
@@ -41,9 +44,3 @@ def _matrix(graph: Graph, node: Node) -> Tensor | None:
         return None
     weight = graph.tensors[node.op.inputs[1]]
     return weight if weight.kind == "weight" else None
-
-
-def _gather(weight: Tensor, shard: str, split: Split) -> Collective:
-    name = f"{weight.name}.all_gather"
-    size = (weight.bytes, weight.elements)
-    return Collective(name, (shard,), weight.name, "all_gather", *size, split.ways, split.axis)

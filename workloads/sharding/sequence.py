@@ -22,9 +22,11 @@ from math import ceil
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Split, Tensor, check
 from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
+from workloads.phase import STEPS
 from workloads.sharding.batch import fewer_rows
+from workloads.sharding.exchange import exchange, reading
+from workloads.sharding.rows import fewer, row_rank
 
-STEPS = ("decode", "verify")
 MERGED = 2  # a maximum and a sum of every head beside its output
 
 
@@ -47,17 +49,13 @@ def _reads_cache(graph: Graph, op: Op) -> bool:
     return isinstance(op, Attention) and graph.tensors[op.operands[1]].kind == "kv"
 
 
-def _fewer(tensor: Tensor, part: Fraction) -> Tensor:
-    return replace(tensor, shape=(ceil(tensor.shape[0] * part), *tensor.shape[1:]))
-
-
 def _by_positions(graph: Graph, split: Split) -> Graph:
     """A step: every rank's part of the cache."""
     tensors, nodes = dict(graph.tensors), list[Node]()
     part = Fraction(1, split.ways)
     renamed: dict[str, str] = {}
     for node in graph:
-        op = replace(node.op, inputs=tuple(renamed.get(t, t) for t in node.op.inputs))  # type: ignore[type-var]
+        op = reading(node.op, renamed)
         if not isinstance(op, Attention) or not _reads_cache(graph, op):
             if any(graph.tensors[t].kind == "kv" for t in node.op.inputs):
                 raise UserError(
@@ -67,7 +65,7 @@ def _by_positions(graph: Graph, split: Split) -> Graph:
             nodes.append(replace(node, op=op))
             continue
         for name in {*op.operands[1:]}:
-            tensors[name] = _fewer(graph.tensors[name], part)
+            tensors[name] = fewer(graph.tensors[name], part)
         lengths = tuple((count, ceil(keys * part)) for count, keys in op.lengths)
         local = replace(op, kv_len=ceil(op.kv_len * part), lengths=lengths, causal=False)
         nodes.append(replace(node, op=local))
@@ -85,10 +83,7 @@ def _merged(graph: Graph, op: Attention, split: Split, tensors: dict[str, Tensor
     parts = replace(made, name=f"{op.name}.parts", shape=(rows * split.ways, wider))
     whole = replace(made, name=f"{op.name}.merge")
     tensors |= {parts.name: parts, whole.name: whole}
-    size = (parts.bytes, parts.elements)
-    gathered = Collective(
-        parts.name, (op.output,), parts.name, "all_gather", *size, split.ways, split.axis
-    )
+    gathered = exchange("all_gather", op.output, parts.name, parts, split)
     heads, each = rows * op.q_heads, op.v_head_dim
     merge = Vector(whole.name, (parts.name,), whole.name, "softmax_merge", heads, each, split.ways)
     return [gathered, merge]
@@ -99,7 +94,7 @@ def _by_tokens(graph: Graph, split: Split) -> Graph:
     part = Fraction(ceil(graph.tokens / split.ways), graph.tokens)
     kept = _of_sequences(graph)
     tensors = {
-        name: t if t.kind in ("weight", "table") or name in kept else _fewer(t, part)
+        name: t if t.kind in ("weight", "table") or name in kept else fewer(t, part)
         for name, t in graph.tensors.items()
     }
     nodes: list[Node] = []
@@ -126,15 +121,10 @@ def _of_whole(
             continue
         names[name] = f"{name}.all_gather"
         if names[name] not in tensors:
-            found.append(replace(node, op=_gathered(tensor, names[name], split)))
+            gathered = exchange("all_gather", name, names[name], tensor, split)
+            found.append(replace(node, op=gathered))
             tensors[names[name]] = replace(tensor, name=names[name])
-    inputs = tuple(names.get(t, t) for t in node.op.inputs)
-    return [*found, replace(node, op=replace(node.op, inputs=inputs))]  # type: ignore[type-var]
-
-
-def _gathered(whole: Tensor, name: str, split: Split) -> Collective:
-    size = (whole.bytes, whole.elements)
-    return Collective(name, (whole.name,), name, "all_gather", *size, split.ways, split.axis)
+    return [*found, replace(node, op=reading(node.op, names))]
 
 
 def _of_sequences(graph: Graph) -> set[str]:
@@ -152,10 +142,9 @@ def _of_sequences(graph: Graph) -> set[str]:
 def _of_tokens(graph: Graph, op: Op, part: Fraction) -> Op:
     """The op on a rank's tokens."""
     if isinstance(op, Einsum) and graph.tensors[op.inputs[1]].kind != "activation":
-        a, b, c = op.operand_ranks()
-        rows = [r for r in op.ranks if r in a and r in c and r not in b]
-        if len(rows) == 1 and op.window is None:
-            return replace(op, ranks={**op.ranks, rows[0]: ceil(op.ranks[rows[0]] * part)})
+        rows = row_rank(op)
+        if rows is not None and op.window is None:
+            return replace(op, ranks={**op.ranks, rows: ceil(op.ranks[rows] * part)})
     if isinstance(op, Experts):
         return replace(op, loads=fewer_rows(graph, op, part))
     if isinstance(op, (Vector, Gather)):
@@ -178,7 +167,7 @@ def _keys(graph: Graph, op: Attention, split: Split, tensors: dict[str, Tensor])
             whole = replace(whole, shape=(whole.shape[0], width))
         names[name] = f"{name}.all_gather"
         tensors[names[name]] = replace(whole, name=names[name], kind="activation")
-        found.append(_gathered(whole, names[name], split))
+        found.append(exchange("all_gather", name, names[name], whole, split))
     q, *others = op.inputs
     inputs = (q, *(names.get(name, name) for name in others))
     seen = op.visible_pairs * op.density / (op.q_len * op.kv_len)
@@ -197,18 +186,12 @@ def _heads(graph: Graph, op: Attention, split: Split, tensors: dict[str, Tensor]
     found: list[Op] = []
     names = {name: f"{name}.all_to_all" for name in dict.fromkeys(op.operands)}
     for name, there in names.items():
-        found.append(_exchanged(tensors[name], there, split))
+        found.append(exchange("all_to_all", name, there, tensors[name], split))
         tensors[there] = replace(tensors[name], name=there)
     inputs = tuple(names.get(name, name) for name in op.inputs)
     made = f"{op.output}.heads"
     tensors[made] = replace(tensors[op.output], name=made)
     heads = (op.q_heads // split.ways, op.kv_heads // split.ways)
     local = replace(op, inputs=inputs, output=made, q_heads=heads[0], kv_heads=heads[1])
-    back = _exchanged(tensors[made], op.output, split)
-    return [*found, local, back]
-
-
-def _exchanged(tensor: Tensor, there: str, split: Split) -> Collective:
-    size = (tensor.bytes, tensor.elements)
-    name = f"{tensor.name}.all_to_all"
-    return Collective(name, (tensor.name,), there, "all_to_all", *size, split.ways, split.axis)
+    name = f"{made}.all_to_all"
+    return [*found, local, exchange("all_to_all", made, op.output, tensors[made], split, name)]

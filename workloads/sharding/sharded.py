@@ -26,6 +26,7 @@ from workloads.sharding.sequence import split_sequence
 from workloads.sharding.stages import stages
 
 STAGE = "stage"
+BATCHED = ("data", "expert", "weights")  # axes along which sequences are dealt out
 
 # In the order in which they are applied.
 AXES: dict[str, Callable[[Graph, Split], Graph]] = {

@@ -20,8 +20,8 @@ from kernels_ref.errors import UserError
 from kernels_ref.formats import FORMATS
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
 from workloads.ops import Collective, Vector
+from workloads.phase import STEPS
 
-STEPS = ("decode", "verify")
 TOKEN = FORMATS["int32"]
 
 

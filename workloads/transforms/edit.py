@@ -11,7 +11,7 @@ from typing import Any
 
 from kernels_ref.errors import UserError
 from workloads.graph import Graph, Node, Op, Tensor, check, stored
-from workloads.ops import Attention
+from workloads.ops import Attention, Gather
 from workloads.phase import TRAIN, PhaseError
 from workloads.transforms.split import matches
 
@@ -223,3 +223,15 @@ def share(value: float, name: str, least: float = 0.0, most: float = 1.0) -> flo
     if not least <= value <= most:
         raise UserError(f"{name} is {value:g}; write a number from {least:g} to {most:g}")
     return value
+
+
+def score_biases(graph: Graph) -> set[str]:
+    """Tables of biases of scores that attention reads, which have nothing to do with tokens."""
+    readers = graph.consumers()
+    made = {node.op.output for node in graph if isinstance(node.op, Gather)}
+    return {
+        name
+        for name in made
+        for op in readers.get(name, [])
+        if isinstance(op, Attention) and name in op.inputs[3:]
+    }

@@ -10,7 +10,7 @@ from workloads.builders.experts import active_experts
 from workloads.graph import Graph, Node, Op, Tensor
 from workloads.ops import Attention, Collective, Einsum, Experts, Gather, Move, Vector
 from workloads.ops.experts import balanced
-from workloads.transforms.edit import PhaseError, of_parameters, renewed
+from workloads.transforms.edit import PhaseError, of_parameters, renewed, score_biases
 
 ROUTER = "depth_router"  # how the ops are named that decide who takes a layer
 
@@ -31,7 +31,7 @@ def with_tokens(graph: Graph, tokens: int) -> Graph:
             f"{graph.name}: how often layers are taken depends on the tokens of a step; "
             "speculate first"
         )
-    fixed = {t for node in graph for t in _tables(graph, node.op)}
+    fixed = score_biases(graph) | {t for node in graph for t in _fixed(graph, node.op)}
     tensors: dict[str, Tensor] = {}
     for name, tensor in graph.tensors.items():
         if tensor.kind == "activation" and name not in fixed:
@@ -49,13 +49,9 @@ def with_tokens(graph: Graph, tokens: int) -> Graph:
     return renewed(graph, nodes, tensors, phase="verify", tokens=tokens, context=context)
 
 
-def _tables(graph: Graph, op: Op) -> tuple[str, ...]:
-    """Outputs that do not grow with the tokens: biases of scores, states, copies of cached rows,
-    what is made of parameters."""
-    if isinstance(op, Gather):
-        readers = graph.consumers().get(op.output, [])
-        if any(isinstance(r, Attention) and op.output in r.inputs[3:] for r in readers):
-            return (op.output,)
+def _fixed(graph: Graph, op: Op) -> tuple[str, ...]:
+    """Outputs that do not grow with the tokens: states, copies of cached rows, what is made of
+    parameters."""
     if isinstance(op, (Move, Gather)) and graph.tensors[op.inputs[0]].kind == "kv":
         return (op.output,)
     return (op.output,) if of_parameters(graph, op) else ()

@@ -17,6 +17,7 @@ from accel_models.backing import Backing
 from accel_models.engines.tile import Engine
 from accel_models.engines.vector import VectorEngine
 from accel_models.facts import Count, Facts, Switch
+from accel_models.kernel_library import Kernels
 from accel_models.mapping_rules import MappingRules
 from accel_models.memory import Memories
 from accel_models.quantity import (
@@ -88,6 +89,9 @@ class Core(Facts):
     control: Control
     mapping: MappingRules = Field(
         default_factory=MappingRules, description="what mappings may do on this kind of core"
+    )
+    kernels: Kernels | None = Field(
+        default=None, description="what its library's kernels do, where they are known"
     )
     area: SquareMillimeters | None = Field(default=None, description="of one core, memory aside")
 

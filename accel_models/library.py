@@ -10,7 +10,7 @@ from pathlib import Path
 from accel_models.reader import DesignError
 
 SEARCH_PATH = "TILELOOM_DESIGN_PATH"
-_NOT_DESIGNS = {"claims", "system"}
+_NOT_DESIGNS = {"claims", "generation", "system"}
 
 
 def shipped_root() -> Path:

@@ -1,8 +1,8 @@
 """Measurements from CSV: rows of one kind of op, checked, with where each stands in its file.
 
 The first line names columns; a kind of op needs those of its entry in `sim.measured.kinds.OPS`,
-others may be there. `latency_us` is what was measured, in microseconds; `best_us` and `worst_us`, where
-given, are what other libraries or versions take for the same.
+others may be there. `latency_us` is what was measured, in microseconds; `best_us` and `worst_us`,
+where given, are what other libraries or versions take for the same.
 """
 
 from __future__ import annotations

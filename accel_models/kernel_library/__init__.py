@@ -1,0 +1,25 @@
+"""What the kernels of a machine's library do: which tiles they have, and what those cost.
+
+    cores:
+      sm:
+        kernels:
+          matmul: {...}
+          attention: {...}
+          vector: {...}
+
+Where cores have a library, ops that it has kernels for run by it, with the tiles on its menu,
+chosen by its own cost; all others by the mapper's free choice. The numbers are of a generation of
+machines and its libraries (designs/generation), calibrated on some of them and carried to the
+others by what their data sheets say.
+"""
+
+from __future__ import annotations
+
+from accel_models.facts import Facts
+from accel_models.kernel_library.matmul import MatmulKernels
+
+
+class Kernels(Facts):
+    """Of a kind of cores."""
+
+    matmul: MatmulKernels | None = None

@@ -1,18 +1,122 @@
-"""How a machine's library multiplies matrices: thread blocks from a menu of tiles."""
+"""How a machine's library multiplies matrices: thread blocks from a menu of tiles.
+
+    matmul:
+      tiles: {m: [16, 32, 64, 128, 256], n: [32, 64, 128, 256]}
+      largest: 32768
+      step: 128 B
+      stages: 3
+      resident: 4
+      splits: [1, 2, 4, 8, 16, 32, 64]
+      cluster: 2
+      issue: 1.0
+      launch: 2.7 us
+      step_latency: 93 ns
+      split_latency: 2.7 us
+      exposed_store: 0.3
+      dram: 0.89
+      l2: 0.9
+      warm: 0.4
+      mac_energy: 1.3 pJ
+      formats:
+        int8: {splits: [1], vector_rows: 4, launch: 9.8 us, step_latency: 280 ns, dram: 0.91}
+
+A block computes a tile of outputs, `step` bytes of a row of either operand at a time, with at least
+`stages` steps in its core's memory; where k is split over blocks, a second kernel adds the parts
+up. What each parameter does: mappers/library/matmul.py. `formats` are kernels of their own, by
+their name in `--formats` or in a measurement's dtype, and say where they differ.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from accel_models.facts import Count, Facts, Fraction
 from accel_models.kernel_library.fitted import Fitted
+from accel_models.quantity import Bytes, Joules, Seconds
 
 Menu = Annotated[list[Count], Field(min_length=1)]
 
 
-class MatmulKernels(Facts):
-    """Being written."""
+class Tiles(Facts):
+    """Sizes of a block's tile of outputs."""
 
-    issue: Annotated[Fraction, Fitted(0.3, 1.0)]
+    m: Menu
+    n: Menu
+
+
+class MatmulKernel(Facts):
+    """The kernels for one format, or for all that say nothing else."""
+
+    tiles: Tiles
+    largest: Count = Field(description="outputs of a tile at most")
+    step: Bytes = Field(description="of k, of a row of an operand, at a time")
+    stages: Count = Field(description="steps of a block in its core's memory, at least")
+    resident: Count = Field(description="blocks of a core at once, at most")
+    splits: Menu = Field(description="of k over blocks")
+    cluster: Count = Field(description="blocks that fetch an operand's tile once for all of them")
+    vector_rows: int = Field(
+        default=0, ge=0, description="up to so many rows there are kernels without tiles"
+    )
+    issue: Annotated[Fraction, Fitted(0.2, 1.0)] = Field(
+        description="share of the engine's peak that a main loop reaches"
+    )
+    launch: Annotated[Seconds, Fitted(0.5e-6, 20e-6)] = Field(
+        description="of a kernel that has nothing to do: launch, fill and drain"
+    )
+    step_latency: Annotated[Seconds, Fitted(10e-9, 3e-6)] = Field(
+        description="that a block's step takes at least, alone on its core"
+    )
+    split_latency: Annotated[Seconds, Fitted(0.3e-6, 8e-6)] = Field(
+        description="of the kernel that adds up the parts"
+    )
+    exposed_store: Annotated[float, Field(ge=0, le=2), Fitted(0.0, 1.5)] = Field(
+        description="of the outputs' writing, what nothing hides"
+    )
+    dram: Annotated[Fraction, Fitted(0.4, 1.0)] = Field(
+        description="share of the outermost memory's bandwidth that is reached"
+    )
+    l2: Annotated[float, Field(gt=0, le=2), Fitted(0.15, 1.5)] = Field(
+        description="share of the shared memory's bandwidth that is reached"
+    )
+    warm: Annotated[float, Field(gt=0, le=4), Fitted(0.05, 4.0)] = Field(
+        description="of the shared memory's capacity, what may lie between two uses of an operand "
+        "for it to be found there"
+    )
+    mac_energy: Annotated[Joules, Fitted(0.05e-12, 6e-12)] = Field(
+        description="of a multiply-accumulate with all that moves for it in its core: what power "
+        "limits"
+    )
+
+
+def _but_for(kernel: type[MatmulKernel]) -> type[Facts]:
+    """A block that may leave out any key of `kernel`."""
+    fields: dict[str, Any] = {}
+    for name, info in kernel.model_fields.items():
+        if name != "source":
+            kind: Any = info.annotation
+            marks = (*info.metadata, Field(description=info.description))
+            fields[name] = (Annotated[(kind | None, *marks)], None)
+    return create_model("MatmulFormat", __base__=Facts, __doc__=None, **fields)
+
+
+MatmulFormat = _but_for(MatmulKernel)
+
+
+class MatmulKernels(MatmulKernel):
+    """Of a library."""
+
+    formats: dict[str, MatmulFormat] = Field(  # type: ignore[valid-type]
+        default={}, description="kernels of these formats, where they differ"
+    )
+
+    def of(self, *names: str) -> MatmulKernel:
+        """The kernels for the first of these formats that has its own, else those of all."""
+        own: Any = next((self.formats[name] for name in names if name in self.formats), None)
+        keys = [name for name in MatmulKernel.model_fields if name != "source"]
+        given = {name: getattr(own, name) for name in keys if own is not None}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return MatmulKernel.model_construct(
+            **{name: changed.get(name, getattr(self, name)) for name in keys}
+        )

@@ -16,7 +16,7 @@ from accel_models.explain import nearest
 from kernels_ref.errors import UserError
 
 ALL = "all"  # of a file's devices
-MICRO = 1e-6
+MICRO, MEGA = 1e-6, 1e6
 
 
 class RowError(UserError):

@@ -6,17 +6,28 @@ and a line in OPS. What a kernel's formats were is said by the column dtype (DTY
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from accel_models.explain import nearest
+from accel_models.path import Path
 from kernels_ref.errors import UserError
 from sim.measured.attention import attention_graphs
 from sim.measured.cases import Case
 from sim.measured.comm import comm_graphs
 from sim.measured.gemm import gemm_graphs
+from sim.measured.library import Answer
+from sim.measured.library_gemm import gemm_predictions
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph
+
+
+@dataclass(frozen=True)
+class Library:
+    """How cases of a kind are predicted where the cores' kernel library has `block` of it."""
+
+    block: str
+    predict: Callable[[Sequence[Case], Path], list[Answer]]
 
 
 @dataclass(frozen=True)
@@ -27,10 +38,16 @@ class Kind:
     columns: tuple[str, ...]
     graphs: Callable[[Case], list[Graph]]
     shown: tuple[str, ...]
+    library: Library | None = None
 
 
 OPS: dict[str, Kind] = {
-    "gemm": Kind(("dtype", "M", "N", "K"), gemm_graphs, ("dtype", "M", "N", "K")),
+    "gemm": Kind(
+        ("dtype", "M", "N", "K"),
+        gemm_graphs,
+        ("dtype", "M", "N", "K"),
+        Library("matmul", gemm_predictions),
+    ),
     "attention": Kind(
         ("phase", "batch", "q_heads", "kv_heads", "head_dim", "seq_len", "q_dtype", "kv_dtype"),
         attention_graphs,

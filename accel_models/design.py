@@ -135,11 +135,17 @@ class Design(Facts):
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def source_of(self, path: PathKey) -> Source:
-        """The source of the number at this key path, e.g. ("memory", "hbm", "bandwidth")."""
+        """The source of the number at this key path, e.g. ("memory", "hbm", "bandwidth"); of a
+        block of numbers the first one's."""
         text = source_for(self._written, path)
-        if text is None:
+        if text is not None:
+            return parse_source(text)
+        block: Any = self._written
+        for key in path:
+            block = block.get(key) if isinstance(block, dict) else None
+        if not isinstance(block, dict):
             raise KeyError(path)
-        return parse_source(text)
+        return self.source_of((*path, next(key for key in block if key != "source")))
 
     def clock_of(self, core: Core) -> float:
         """Hz that this kind of core runs at."""

@@ -22,6 +22,7 @@ from mappers.flash_problem import exchange
 from mappers.fused_operands import matmul_of
 from mappers.fused_pair import Share, shares
 from mappers.groups import Group
+from mappers.library.matmul_plan import least_launch, library_of, outer_share
 from mappers.sparse_weights import least_work, sparse_weights
 from workloads.graph import Op
 
@@ -31,13 +32,15 @@ def bound(group: Group, context: Context, stays: Collection[str]) -> tuple[float
     where there can be no plan."""
     path = context.path
     try:
+        if group.parts and library_of(path):
+            return inf, inf
         if group.parts:
             seconds, joules = _pair_bound(group, context)
         else:
             seconds, joules = _part(group, context, stays)
     except DesignError:
         return inf, inf
-    latency = path.control.launch + path.access_latency_s() + seconds
+    latency = least_launch(path) + seconds
     return latency, joules + path.design.power.static * latency
 
 
@@ -77,7 +80,7 @@ def _part(
         jobs, rounds = (share.jobs, share.rounds) if share.name == "rows" else (1, 1)
         read += (rounds - 1) * weights if meeting is not outer else (jobs - 1) * weights
         seconds.append(float(meeting.seconds(jobs * weights, 0.0, meeting.instances)))
-    seconds.append(float(outer.seconds(read, written, outer.instances)))
+    seconds.append(float(outer.seconds(read, written, outer.instances)) / outer_share(path))
     joules += read * outer.read_j_per_byte + written * outer.write_j_per_byte
     return max(seconds), joules + sum(vector.values()) * path.vector.energy
 

@@ -7,6 +7,8 @@ the power supply) over the whole op:
     latency = launch + access latency + sync + prologue
               + max_r (T_r - head_r - tail_r - serial_r) + sum_r serial_r + epilogue
 
+(of kernels from a library, mappers/library, not the maximum but a norm that is a little larger).
+
 The first step's loads (head_r of each level) have nothing to overlap with, so they add their
 largest, the prologue; the last step's stores likewise (tail_r, epilogue). serial_r is what may not
 overlap: all the rest of a single-buffered level's time. Power is a resource: dynamic energy over
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from accel_models.path import Path
@@ -53,6 +55,10 @@ class Work:
     launches: int = 1
     beside: dict[str, float] = field(default_factory=dict)  # what runs beside other ops: how much
     # of each resource's time they hide
+    launch_s: float | None = None  # of each launch, access included, if not the cores' own
+    norm: float = (
+        inf  # resources overlap as (sum of powers)^(1/norm): infinite, the largest of them
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +103,29 @@ def largest(values: list[float]) -> float:
     return max(values, default=0.0)
 
 
+def together(values: list[float], norm: float) -> float:
+    """Seconds of resources that overlap: the largest, or more where they do not do it perfectly."""
+    most = largest(values)
+    if norm == inf or not most:
+        return most
+    return float(most * sum((value / most) ** norm for value in values) ** (1 / norm))
+
+
 def compose(work: Work, path: Path) -> Cost:
     """Latency and energy of `work` on `path` by the formulas above."""
     work = _one_vector_engine(work) if path.runs_on == "vector" else work
     dynamic = sum(work.joules.values())
     power = path.design.power
-    busy = work.busy | {"power": dynamic / (power.limit - power.static)}
-    launch = path.control.launch * work.launches
-    access = path.access_latency_s() * work.launches
+    busy = {"power": dynamic / (power.limit - power.static)} | work.busy
+    launch, access = path.control.launch, path.access_latency_s()
+    if work.launch_s is not None:
+        launch, access = work.launch_s, 0.0
     prologue, epilogue = largest(list(work.head.values())), largest(list(work.tail.values()))
     serial = sum(work.serial.values(), 0.0)
     rest = _rest(replace(work, busy=busy))
-    body = largest(list(rest.values()))
-    fixed = {"launch": launch, "access": access, "sync": work.sync_s}
+    body = together(list(rest.values()), work.norm)
+    launches = work.launches
+    fixed = {"launch": launch * launches, "access": access * launches, "sync": work.sync_s}
     phases = {"prologue": prologue, "body": body, "serial": serial, "epilogue": epilogue}
     exposed = fixed | phases
     latency = sum(exposed.values())
@@ -145,6 +161,8 @@ def in_one_kernel(works: list[Work]) -> Work:
         added([w.serial for w in works]),
         sum(w.sync_s for w in works),
         max(w.launches for w in works),
+        launch_s=works[0].launch_s,
+        norm=works[0].norm,
     )
 
 
@@ -215,9 +233,15 @@ def saved_without(cost: Cost) -> dict[str, float]:
         return added([saved_without(stage) for stage in cost.stages])
     work, saved = cost.work, {name: float(cost.exposed[name]) for name in FIXED}
     parts = (work.head, work.tail, _rest(work))
+    norms = (inf, inf, work.norm)
     for name in work.busy:
-        others = sum(float(largest([v for n, v in part.items() if n != name])) for part in parts)
-        whole = sum(float(largest(list(part.values()))) for part in parts)
+        others = sum(
+            together([v for n, v in part.items() if n != name], norm)
+            for part, norm in zip(parts, norms, strict=True)
+        )
+        whole = sum(
+            together(list(part.values()), norm) for part, norm in zip(parts, norms, strict=True)
+        )
         saved[name] = whole - others + float(work.serial.get(name, 0.0))
     return saved
 

@@ -28,14 +28,14 @@ from typing import Any
 from accel_models.engines.pe import Datapath
 from accel_models.path import Path
 from accel_models.reader import DesignError
-from mappers.context import Context, searched
+from mappers.context import Context
 from mappers.cost import Cost, in_sequence
 from mappers.fused_operands import Matmul, matmul_of
 from mappers.fused_rows import vector_work
 from mappers.groups import Group
 from mappers.legality import legal
-from mappers.mapping import Mapping, describe_tile
-from mappers.matmul import matmul_cost
+from mappers.library.matmul_plan import cost_of, mapping_of, rests_on, tile_of
+from mappers.mapping import Mapping
 from mappers.plan import Plan
 from mappers.problem import Contraction
 from mappers.reuse import Nest
@@ -95,25 +95,33 @@ def plan_matmul(group: Group, context: Context) -> Plan:
         path.peak_macs_per_s(matmul.pair),
         sum(op.macs for op in group.ops),
         _variant(matmul, first is not None),
-        rests_on={"matrix": pair_facts(path, matmul.pair)},
+        rests_on=numbers(known.problem, path, pair_facts(path, matmul.pair)),
     )
 
 
 def _costed(group: Group, context: Context) -> Costed:
     matmul = matmul_of(group, context)
     path, name = matmul.path, group.anchor.name
-    mapping = searched(matmul.bare, path, context, name)
+    mapping = mapping_of(matmul.bare, path, context, name)
     problem = matmul.around()
     if not legal(problem, mapping, path):
-        mapping = searched(problem, path, context, name)
+        mapping = mapping_of(problem, path, context, name)
     problem = with_work(matmul, problem, mapping)
-    described = describe_tile(mapping, path.first_core), mapping.describe()
+    described = tile_of(problem, mapping, path), mapping.describe()
     op = group.anchors[0]
     assert isinstance(op, Einsum)
     unique = unique_share(op, context.graph.tensors[op.inputs[0]].elements)
-    cost = matmul_cost(problem, mapping, path)
+    cost = cost_of(problem, mapping, path)
     cost = read_once(cost, problem, mapping, path, unique)
     return Costed(matmul, problem, mapping, cost, described, unique)
+
+
+def numbers(
+    problem: Contraction, path: Path, of_pair: tuple[tuple[str, ...], ...]
+) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Key paths of what a multiplication's times rest on, by resource."""
+    library = rests_on(problem, path)
+    return library | {"matrix": (*of_pair, *library.get("matrix", ()))}
 
 
 def pair_facts(path: Path, pair: Datapath) -> tuple[tuple[str, ...], ...]:

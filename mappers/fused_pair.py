@@ -29,6 +29,7 @@ from mappers.fused_matmul import pair_facts, with_work
 from mappers.fused_operands import Matmul, matmul_of
 from mappers.fused_rows import vector_work
 from mappers.groups import Group
+from mappers.library.matmul_plan import library_of
 from mappers.mapping import Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
@@ -64,6 +65,8 @@ def plan_pair(group: Group, context: Context) -> Plan:
     """The best arrangement. Raises DesignError if the intermediate fits in none."""
     first, second = (matmul_of(part, context) for part in group.parts)
     path, other = first.path, second.path
+    if library_of(path):
+        raise DesignError(f"{path.name}: the library has no kernels of two multiplications")
     if path.runs_on != other.runs_on:
         raise DesignError(f"{path.name}: the engine takes one of {group.anchor.name}'s pair only")
     options = []

@@ -7,13 +7,12 @@ Not modeled: jobs of different loads beside each other in a wave.
 
 from __future__ import annotations
 
-from mappers.context import Context, datapath_of, searched
+from mappers.context import Context, datapath_of
 from mappers.contractions import of_einsum
 from mappers.cost import compose, in_one_kernel
-from mappers.fused_matmul import pair_facts
+from mappers.fused_matmul import numbers, pair_facts
 from mappers.groups import Group
-from mappers.mapping import describe_tile
-from mappers.matmul import matmul_cost
+from mappers.library.matmul_plan import cost_of, mapping_of, tile_of
 from mappers.plan import Plan
 from mappers.sparse_weights import skipping, sparse_weights
 from workloads.ops import Experts
@@ -25,13 +24,14 @@ def plan_experts(group: Group, context: Context) -> Plan:
     assert isinstance(op, Experts)
     a, b = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
     path, pair = datapath_of(context, b.format, a.format)
-    works, tiles, mappings, pairs = [], [], [], []
+    works, tiles, mappings, pairs, problems = [], [], [], [], []
     for part in op.parts():
         problem = skipping(of_einsum(part, graph, pair), sparse_weights(op, graph), path)
         pairs.append(problem.datapath)
-        mapping = searched(problem, path, context, op.name)
-        works.append(matmul_cost(problem, mapping, path).work)
-        tiles.append(f"{part.ranks['e']}x {describe_tile(mapping, path.first_core)}")
+        problems.append(problem)
+        mapping = mapping_of(problem, path, context, op.name)
+        works.append(cost_of(problem, mapping, path).work)
+        tiles.append(f"{part.ranks['e']}x {tile_of(problem, mapping, path)}")
         mappings.append({"experts": part.ranks["e"], "levels": mapping.describe()})
     how = f"{op.rows} fetched by token" if op.by_token else f"{op.active} active"
     return Plan(
@@ -42,5 +42,7 @@ def plan_experts(group: Group, context: Context) -> Plan:
         max(map(path.peak_macs_per_s, pairs)),
         op.macs,
         " + ".join(dict.fromkeys([how, *(p.skip.name for p in pairs if p.skip.name)])),
-        rests_on={"matrix": tuple(dict.fromkeys(f for p in pairs for f in pair_facts(path, p)))},
+        rests_on=numbers(
+            problems[0], path, tuple(dict.fromkeys(f for p in pairs for f in pair_facts(path, p)))
+        ),
     )

@@ -29,20 +29,21 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
     path = placed.plan.path
     core: PathKey = ("cores", path.name)
     clock: PathKey = (*core, "clock") if path.core.clock else ("clock",)
+    stated = placed.plan.rests_on.get(resource, ())
     if resource in path.by_name:
         at = path.by_name[resource].at
-        return (*((*at, key) for key in _bandwidth_keys(path, resource)), (*at, "efficiency"))
-    stated = placed.plan.rests_on.get(resource, ())
+        reached = stated or ((*at, "efficiency"),)
+        return (*((*at, key) for key in _bandwidth_keys(path, resource)), *reached)
     if resource == "matrix":
         return (*stated, (*core, "count"), clock)
     if resource == "vector":
         return ((*core, "vector", "ops_per_cycle"), (*core, "count"), clock)
     if resource == "power":
-        return (("power", "limit"), ("power", "static"))
+        return (*stated, ("power", "limit"), ("power", "static"))
+    if stated:  # of a link, or a library's kernel
+        return stated
     if resource in ("launch", "sync"):
         return ((*core, "control", resource),)
-    if stated:  # a link
-        return stated
     return ((*path.farthest().at, "latency"),)
 
 
@@ -90,6 +91,8 @@ def trust(
     kinds = dict.fromkeys(("calibrated", "datasheet", "derived", "recalled", "guessed"), 0.0)
     weights: dict[PathKey, float] = {}
     for numbers, amount in shares.items():
+        if not amount:
+            continue  # of a number that need not be there
         sources = [source_of(number) for number in numbers]
         worst = max(sources, key=lambda s: _LEAST_TRUSTED.index(s.kind))
         kinds[REPORTED_AS[worst.kind]] += amount / total

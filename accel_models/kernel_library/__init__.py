@@ -16,6 +16,7 @@ others by what their data sheets say.
 from __future__ import annotations
 
 from accel_models.facts import Facts
+from accel_models.kernel_library.attention import AttentionKernels
 from accel_models.kernel_library.matmul import MatmulKernels
 
 
@@ -23,3 +24,4 @@ class Kernels(Facts):
     """Of a kind of cores."""
 
     matmul: MatmulKernels | None = None
+    attention: AttentionKernels | None = None

@@ -2,7 +2,8 @@
 
 One `AttentionKernel` for each pair of formats that the library has a kernel for, queries * cache
 ('bf16', 'bf16*fp8', 'fp8'). Its structure is read off the library's sources and named; the times
-are calibrated, at most six to a generation and three more to a further pair of formats.
+are calibrated, at most six to a generation and three more to a further pair of formats. What
+memories achieve is what they do for matrix products, unless said otherwise.
 mappers/library/attention.py has the equations.
 """
 
@@ -16,7 +17,8 @@ from accel_models.facts import Count, Facts, Fraction, Rate, Switch
 from accel_models.kernel_library.fitted import Fitted
 from accel_models.quantity import Seconds
 
-Efficiency = Annotated[float, Field(gt=0, le=1.2, allow_inf_nan=False, strict=True)]
+SAME = {"fp16": "bf16", "fp8_e5m2": "fp8"}  # formats that the same kernels are instances for
+Efficiency = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False, strict=True)]
 
 
 class AttentionTile(Facts):
@@ -108,17 +110,23 @@ class AttentionKernels(Facts):
     overlap: Annotated[Efficiency | None, Fitted(0.02, 1.2)] = Field(
         default=None, description="not hidden, of the shorter of both; where specialized"
     )
-    dram: Annotated[Fraction, Fitted(0.5, 0.95)] = Field(description="achievable of its peak")
-    l2: Annotated[Efficiency, Fitted(0.2, 1.2)] = Field(description="achievable of its peak")
-    warm: Annotated[Efficiency, Fitted(0.2, 1.2)] = Field(
-        description="share of the L2 within which repeated inputs are found again; none of them "
-        "are from twice of it on"
+    dram: Annotated[Fraction | None, Fitted(0.5, 0.95)] = Field(
+        default=None, description="achievable of its peak; as matrix products do where not given"
+    )
+    l2: Annotated[Efficiency | None, Fitted(0.2, 1.5)] = Field(
+        default=None, description="achievable of its peak; as matrix products do where not given"
+    )
+    warm: Annotated[Efficiency | None, Fitted(0.1, 1.5)] = Field(
+        default=None,
+        description="share of the L2 within which repeated inputs are found again (none of them "
+        "from twice of it on); as matrix products do where not given",
     )
     threads: Count = Field(description="of a core, which bound the append kernel's blocks")
     fill_bytes_per_cycle: Rate = Field(description="into a core, sustained")
 
     def kernel(self, query: str, cache: str) -> AttentionKernel | None:
         """For these formats, with all its times; None where the library has none."""
+        query, cache = SAME.get(query, query), SAME.get(cache, cache)
         name = query if query == cache else f"{query}*{cache}"
         found = self.kernels.get(name)
         if found is None:

@@ -30,7 +30,8 @@ Append, a block for each token, threads for a token's cache elements e (at most 
     append   = tokens / (cores floor(threads / min(512, e))) append (1 + e / append_row)
                + bytes read and written, r of them at the L2's rate, the others at the DRAM's
 
-where `rotates`, queries are among its elements; `converts_cache` appends once more, for a prompt.
+where `rotates`, queries are among its elements; where `converts_cache`, a prompt's cache is read
+and written once more.
 Combine: a kernel, a loop over splits, and the parts (fp32, written and read) through the L2.
 Sources: FlashAttention-2 (arXiv 2307.08691), FlashAttention-3 (arXiv 2407.08608), Flash-Decoding
 (2023); flash-attention and FlashInfer repositories for tiles, splits and packing.
@@ -40,38 +41,16 @@ latency, power over time (long prompts run slower than short ones on boards that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from accel_models.kernel_library.attention import AttentionKernel, AttentionKernels
 from mappers.library.attention_blocks import AttentionCases, Blocks, blocks_of, ceil
-from mappers.library.machine import Machine
+from mappers.library.attention_library import AttentionLibrary
 from mappers.library.times import Times, Values
 
 OVERLAP_POWER = 3.0
 TAIL_LAUNCH_ORDER, TAIL_LONGEST_FIRST = 0.75, 0.25  # of the longest block
 APPEND_THREADS = 512  # of an append block at most: reshape_and_cache, RoPE and append alike
 PARTIAL_BYTES = 4.0
-
-
-@dataclass(frozen=True)
-class AttentionLibrary:
-    """The kernel of a pair of formats, on a machine. `macs_per_cycle` are of a core, in the format
-    in which the kernel multiplies."""
-
-    kernels: AttentionKernels
-    kernel: AttentionKernel
-    machine: Machine
-    macs_per_cycle: float
-
-    @property
-    def dram_bytes_per_s(self) -> float:
-        return self.machine.dram_bytes_per_s * self.kernels.dram
-
-    @property
-    def l2_bytes_per_s(self) -> float:
-        return self.machine.l2_bytes_per_s * self.kernels.l2
 
 
 def attention_times(cases: AttentionCases, library: AttentionLibrary) -> Times:
@@ -145,7 +124,11 @@ def _bytes(cases: AttentionCases, blocks: Blocks) -> dict[str, Values]:
         "fresh": 2 * tokens * cases.groups * cases.head_dim,
         "queries": queries,
         "read": np.where(cases.decode, cache * again, blocks.count * blocks.steps * each),
-        "append": 2 * tokens * cases.groups * cases.head_dim * (cases.wide_bytes + cases.cache_bytes),
+        "append": 2
+        * tokens
+        * cases.groups
+        * cases.head_dim
+        * (cases.wide_bytes + cases.cache_bytes),
     }
 
 
@@ -154,7 +137,7 @@ def _found_in_l2(
 ) -> Values:
     wide = moved["queries"] if library.kernel.rotates else 0.0
     footprint = moved["cache"] + moved["io"] + cases.wide_bytes * (moved["fresh"] + wide)
-    fill = footprint / (library.machine.l2_bytes * library.kernels.warm)
+    fill = footprint / (library.machine.l2_bytes * library.warm)
     return np.where(cases.repeated, np.clip(2 - fill, 0.0, 1.0), 0.0)
 
 

@@ -17,6 +17,7 @@ from sim.measured.cases import Case
 from sim.measured.comm import comm_graphs
 from sim.measured.gemm import gemm_graphs
 from sim.measured.library import Answer
+from sim.measured.library_attention import attention_predictions
 from sim.measured.library_gemm import gemm_predictions
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph
@@ -52,6 +53,7 @@ OPS: dict[str, Kind] = {
         ("phase", "batch", "q_heads", "kv_heads", "head_dim", "seq_len", "q_dtype", "kv_dtype"),
         attention_graphs,
         ("phase", "batch", "q_heads", "kv_heads", "head_dim", "seq_len", "kv_dtype"),
+        Library("attention", attention_predictions),
     ),
     "vector": Kind(("op", "dtype", "d0", "d1"), vector_graphs, ("op", "dtype", "d0", "d1")),
     "comm": Kind(("n_gpus", "bytes", "dtype", "op"), comm_graphs, ("op", "n_gpus", "bytes")),

@@ -5,6 +5,7 @@ from math import sqrt
 
 import pytest
 
+from accel_models.design import Design
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
@@ -137,11 +138,33 @@ ATTENTION = "device,phase,batch,q_heads,kv_heads,head_dim,seq_len,q_dtype,kv_dty
 def test_attention_reads_a_cache_in_steps_only(csv):
     rows = [f"X,{phase},8,32,8,128,2048,bf16,{kv},100" for phase in ("prefill", "decode")
             for kv in ("bf16", "fp8")]  # fmt: skip
-    found = validate("h100_sxm", csv(ATTENTION, *rows))
+    found = validate(without_library("h100_sxm"), csv(ATTENTION, *rows))
     prompt, prompt8, step, step8 = (row.predicted_s for row in found.predicted)
     assert prompt8 < prompt < 1.05 * prompt8  # the cache is only written
     assert step8 < 0.8 * step  # and read
     assert found.rows[2].bound_by == "hbm"
+
+
+def without_library(name: str) -> Design:
+    """The design as if nothing were known of its kernels."""
+    design = read_design(name)
+    cores = {key: core.model_copy(update={"kernels": None}) for key, core in design.cores.items()}
+    return design.model_copy(update={"cores": cores})
+
+
+def test_attention_of_a_library_is_its_kernels(csv):
+    rows = [f"X,{phase},64,8,8,128,8192,{q},{kv},100" for phase in ("prefill", "decode")
+            for q, kv in (("bf16", "bf16"), ("bf16", "fp8"), ("int8", "bf16"))]  # fmt: skip
+    found = validate("h100_sxm", csv(ATTENTION, *rows))
+    prompt, prompt8, none, step, step8, _ = (row.predicted_s for row in found.rows)
+    assert prompt == pytest.approx(prompt8, rel=0.15)  # FlashAttention-3 transposes fp8 values
+    assert step8 < 0.6 * step
+    assert none is None
+    assert found.rows[0].bound_by == "compute"
+    assert found.rows[3].bound_by == "dram"
+    assert found.unsupported[0].why == "no attention kernel for int8 queries and a bf16 cache"
+    with pytest.raises(UserError, match="phase: 'decoding'"):
+        validate("h100_sxm", csv(ATTENTION, "X,decoding,8,8,8,128,64,bf16,bf16,1"))
 
 
 def test_vector_functions_stream_what_they_read(csv):

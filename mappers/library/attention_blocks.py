@@ -18,7 +18,6 @@ the best; or as many as have room at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,9 +77,10 @@ class Blocks:
 
 def blocks_of(cases: AttentionCases, kernel: AttentionKernel, machine: Machine) -> Blocks:
     """The blocks of every case."""
-    rows, keys, slowdown = (_of_tile(cases, kernel, key) for key in ("rows", "keys", "slowdown"))
     packed = (cases.per_group > 1) & (cases.decode | kernel.packs_prefill)
     together = np.where(packed, cases.per_group, 1.0)
+    tile = _tiles(cases, kernel, cases.queries * together)
+    rows, keys, slowdown = tile["rows"], tile["keys"], tile["slowdown"]
     tiles = ceil(cases.queries * together / rows)
     count = cases.batch * cases.heads / together * tiles
     whole = ceil(cases.keys / keys)
@@ -105,22 +105,30 @@ def ceil(values: Values) -> Values:
     return np.ceil(values - WHOLE)
 
 
-def _of_tile(cases: AttentionCases, kernel: AttentionKernel, key: str) -> Values:
-    return np.where(
-        cases.decode,
-        _by_head(kernel.decode, cases.head_dim, lambda tile: getattr(tile, key)),
-        _by_head(kernel.prefill, cases.head_dim, lambda tile: getattr(tile, key)),
-    )
+def _tiles(cases: AttentionCases, kernel: AttentionKernel, needed: Values) -> dict[str, Values]:
+    """Rows, keys, and slowdown of each case's tile."""
+    chosen = [
+        _values(menu, _smallest(menu, cases.head_dim, needed))
+        for menu in (kernel.prefill, kernel.decode)
+    ]
+    return {key: np.where(cases.decode, chosen[1][key], chosen[0][key]) for key in chosen[0]}
 
 
-def _by_head(
-    tiles: list[AttentionTile], head_dim: Values, value: Callable[[AttentionTile], float]
-) -> Values:
-    """Of the smallest tile for heads of this size; of the largest, where none is."""
-    ordered = sorted(tiles, key=lambda tile: tile.head)
-    index = np.searchsorted([tile.head for tile in ordered], head_dim)
-    values = np.array([float(value(tile)) for tile in ordered])
-    return values[np.minimum(index, len(ordered) - 1)]
+def _smallest(menu: list[AttentionTile], head_dim: Values, needed: Values) -> Values:
+    """Index of the tile for the smallest heads that are no smaller (the largest, where all are),
+    of these the one with the fewest rows that hold what is needed (the most, where none does)."""
+    heads = np.array(sorted({tile.head for tile in menu}))
+    head = heads[np.minimum(np.searchsorted(heads, head_dim), len(heads) - 1)]
+    index = np.zeros(head.shape, dtype=int)
+    for i, tile in sorted(enumerate(menu), key=lambda each: -each[1].rows):
+        largest = tile.rows == max(t.rows for t in menu if t.head == tile.head)
+        index = np.where((head == tile.head) & (largest | (needed <= tile.rows)), i, index)
+    return index
+
+
+def _values(menu: list[AttentionTile], index: Values) -> dict[str, Values]:
+    keys = ("rows", "keys", "slowdown")
+    return {key: np.array([float(getattr(tile, key)) for tile in menu])[index] for key in keys}
 
 
 def _causal_steps(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel_models.kernel_library.attention import AttentionKernels
+from accel_models.kernel_library.attention import AttentionKernels, AttentionTile
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from mappers.library.attention import attention_times
@@ -143,6 +143,23 @@ def test_only_packed_heads_are_split():
     packed = blocks_of(cases(True, heads=8, groups=4, keys=65536), kernel, machine)
     assert alone.splits == 1 < packed.splits
     assert alone.count * alone.splits == 4
+
+
+def test_the_tile_is_the_smallest_that_holds_the_group():
+    """Of a head's tiles; the largest for what none holds, and for heads larger than any."""
+    sizes = [(64, 16), (64, 128), (128, 8), (128, 64)]
+    menu = [AttentionTile(head=head, rows=rows, keys=head + rows) for head, rows in sizes]
+    kernel = toy().kernel.model_copy(update={"decode": menu})
+    for head_dim, group, expected in (
+        (32, 16, (64, 16)),
+        (64, 17, (64, 128)),
+        (64, 500, (64, 128)),
+        (65, 1, (128, 8)),
+        (256, 9, (128, 64)),
+    ):
+        of = cases(True, heads=group, groups=1, head_dim=head_dim)
+        found = blocks_of(of, kernel, toy().machine)
+        assert (found.rows, found.keys) == (expected[1], sum(expected))
 
 
 @pytest.mark.parametrize("queries", [1, 7, 64, 65, 128, 1000, 4096])

@@ -18,6 +18,7 @@ from __future__ import annotations
 from accel_models.facts import Facts
 from accel_models.kernel_library.attention import AttentionKernels
 from accel_models.kernel_library.matmul import MatmulKernels
+from accel_models.kernel_library.vector import VectorKernels
 
 
 class Kernels(Facts):
@@ -25,3 +26,4 @@ class Kernels(Facts):
 
     matmul: MatmulKernels | None = None
     attention: AttentionKernels | None = None
+    vector: VectorKernels | None = None

@@ -36,8 +36,8 @@ On a physical ring (r = B, h = floor(n/2) steps: both ways at once) or line (r =
 
 Energy: bytes sent times the energy of their hops. Checked against messages counted wire by wire in
 tests/accel_models/test_links.py.
-Not modeled: protocols that trade latency for bandwidth (NCCL's LL, LL128), a message's overhead at
-its sender (LogP's o), synchronization skew of the chips.
+What libraries reach, and their protocols: accel_models/library_collectives.py.
+Not modeled: a message's overhead at its sender (LogP's o), synchronization skew of the chips.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ from accel_models.links import Dim
 class Transfer:
     """Of one chip (the average): latency_s does not shrink with the bytes, transfer_s does.
 
-    `added_bytes` are operands' bytes that the chip itself adds to others.
+    `added_bytes` are operands' bytes that the chip itself adds to others. `launched`: the
+    latency has the launch of a kernel in it.
     """
 
     algorithm: str
@@ -63,6 +64,7 @@ class Transfer:
     received_bytes: float = 0.0
     added_bytes: float = 0.0
     joules: float = 0.0
+    launched: bool = False
 
     @property
     def seconds(self) -> float:
@@ -79,6 +81,7 @@ class Transfer:
             self.received_bytes + other.received_bytes,
             self.added_bytes + other.added_bytes,
             self.joules + other.joules,
+            self.launched or other.launched,
         )
 
 

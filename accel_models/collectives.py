@@ -21,6 +21,7 @@ from dataclasses import replace
 from math import prod
 
 from accel_models.collective_algorithms import ON_ONE_DIM, WIRED, Transfer
+from accel_models.library_collectives import library_ways
 from accel_models.links import Dim
 
 Dims = tuple[Dim, ...]
@@ -45,9 +46,9 @@ def collective(function: str, dims: Dims, size: float, algorithm: str | None = N
 
 
 def ways(function: str, dims: Dims, size: float) -> list[Transfer]:
-    """Every way to do it over dims of at least two chips."""
+    """Every way to do it over dims of at least two chips; a link's library does it in its own."""
     if len(dims) == 1:
-        return ON_ONE_DIM[function](dims[0], size)
+        return library_ways(function, dims[0], size) or ON_ONE_DIM[function](dims[0], size)
     found = [_nested(function, dims, size)]
     if function == "all_reduce":
         found.append(_in_turn([collective(function, (d,), size) for d in dims], "each_dim"))

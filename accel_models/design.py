@@ -18,6 +18,7 @@ from accel_models.engines.tile import Engine
 from accel_models.engines.vector import VectorEngine
 from accel_models.facts import Count, Facts, Switch
 from accel_models.kernel_library import Kernels
+from accel_models.kernel_library.collective import CollectiveKernels
 from accel_models.mapping_rules import MappingRules
 from accel_models.memory import Memories
 from accel_models.quantity import (
@@ -108,6 +109,9 @@ class Link(Facts):
     bandwidth: BytesPerSecond = Field(description="of one chip, each direction")
     latency: Seconds
     energy: JoulesPerBit | None = None
+    library: CollectiveKernels | None = Field(
+        default=None, description="what libraries reach over it; without, what the link could do"
+    )
 
 
 class Design(Facts):

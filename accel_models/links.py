@@ -33,6 +33,7 @@ from pydantic import Field
 
 from accel_models.design import Link
 from accel_models.facts import Count, Facts, Fraction, Switch
+from accel_models.kernel_library.collective import CollectiveKernels
 from accel_models.quantity import BytesPerSecond, JoulesPerBit, Seconds
 from accel_models.wires import link_j_per_bit
 
@@ -65,6 +66,9 @@ class SystemLink(Facts):
     reduction: Switch = Field(
         default=False, description="the switch adds what passes, and sends one message to many"
     )
+    library: CollectiveKernels | None = Field(
+        default=None, description="what libraries reach over it; without, what the link could do"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Dim:
     latency_s: float
     j_per_byte: float
     reduction: bool = False
+    efficiency: float = 1.0  # that is in bytes_per_s; shares of a library are of the whole
+    library: CollectiveKernels | None = None
 
     def part(self, size: int) -> Dim:
         """What a group of so many of the chips of a switch or full mesh sees."""
@@ -102,6 +108,8 @@ def dims(name: str, link: SystemLink, size: int) -> tuple[Dim, ...]:
         link.latency,
         link.energy * 8,
         link.reduction,
+        link.efficiency,
+        link.library,
     )
     if link.topology not in SHAPED or link.shape is None:
         return (whole,)
@@ -126,7 +134,8 @@ def port(name: str, link: Link, clock_hz: float, size: int) -> Dim:
     kind: DimKind = "full" if link.topology == "mesh" else _KINDS[link.topology]
     rate = link.bandwidth.bytes_per_second(clock_hz)
     serdes = link_j_per_bit("serdes_112g") * (2 if kind == "switch" else 1)
-    return Dim(name, kind, size, rate, link.latency, 8 * (link.energy or serdes))
+    joules = 8 * (link.energy or serdes)
+    return Dim(name, kind, size, rate, link.latency, joules, library=link.library)
 
 
 _KINDS: dict[str, DimKind] = {

@@ -102,7 +102,7 @@ def transfer_cost(op: Collective, transfer: Transfer, links: tuple[str, ...], pa
     }
     joules = {"+".join(links) or "link": transfer.joules, **memory_joules(traffic, path)}
     joules["vector"] = vector_joules(adds, path)
-    launches = 0 if transfer.algorithm == "none" else 1
+    launches = 0 if transfer.algorithm == "none" or transfer.launched else 1
     return compose(Work(busy, {}, {}, joules, traffic, launches=launches), path)
 
 

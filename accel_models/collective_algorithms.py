@@ -45,6 +45,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, log2
+from typing import Any
 
 from accel_models.links import Dim
 
@@ -90,7 +91,7 @@ WIRED = ("ring", "line")  # kinds of dims where only neighbors are joined
 
 def _way(name: str, dim: Dim, steps: float, seconds: float, sent: float, **more: float) -> Transfer:
     """`seconds` on the wires, `sent` by the average chip and as much received."""
-    own = {"received_bytes": sent, "joules": sent * dim.j_per_byte}
+    own: dict[str, Any] = {"received_bytes": sent, "joules": sent * dim.j_per_byte}
     return Transfer(name, steps * dim.latency_s, seconds, sent, **(own | more))
 
 

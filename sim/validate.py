@@ -25,7 +25,7 @@ from kernels_ref.errors import UserError
 from mappers import map_graph
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
-from sim.measured.kinds import OPS, Kind, Library, kind_of
+from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
 
@@ -124,7 +124,9 @@ def _judged(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judg
 
 
 def has_kernels(path: MemoryPath, block: str) -> bool:
-    """Do the cores' library's kernels include these?"""
+    """Do the cores' library's kernels include these? Of LINKS: has any link a library?"""
+    if block == LINKS:
+        return any(link.library is not None for link in path.design.links.values())
     return getattr(path.core.kernels, block, None) is not None
 
 

@@ -18,14 +18,19 @@ from sim.measured.comm import comm_graphs
 from sim.measured.gemm import gemm_graphs
 from sim.measured.library import Answer
 from sim.measured.library_attention import attention_predictions
+from sim.measured.library_comm import comm_predictions
 from sim.measured.library_gemm import gemm_predictions
+from sim.measured.library_vector import vector_predictions
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph
+
+LINKS = "links"  # a block that is no cores': a link says what libraries reach over it
 
 
 @dataclass(frozen=True)
 class Library:
-    """How cases of a kind are predicted where the cores' kernel library has `block` of it."""
+    """How cases of a kind are predicted where the cores' kernel library has `block` of it, or for
+    LINKS where a link has a library."""
 
     block: str
     predict: Callable[[Sequence[Case], Path], list[Answer]]
@@ -55,8 +60,18 @@ OPS: dict[str, Kind] = {
         ("phase", "batch", "q_heads", "kv_heads", "head_dim", "seq_len", "kv_dtype"),
         Library("attention", attention_predictions),
     ),
-    "vector": Kind(("op", "dtype", "d0", "d1"), vector_graphs, ("op", "dtype", "d0", "d1")),
-    "comm": Kind(("n_gpus", "bytes", "dtype", "op"), comm_graphs, ("op", "n_gpus", "bytes")),
+    "vector": Kind(
+        ("op", "dtype", "d0", "d1"),
+        vector_graphs,
+        ("op", "dtype", "d0", "d1"),
+        Library("vector", vector_predictions),
+    ),
+    "comm": Kind(
+        ("n_gpus", "bytes", "dtype", "op"),
+        comm_graphs,
+        ("op", "n_gpus", "bytes"),
+        Library(LINKS, comm_predictions),
+    ),
 }
 ALWAYS = ("device", "latency_us")
 

@@ -1,14 +1,12 @@
 """Measured vector rows as kernels of a library."""
 
-import numpy as np
 import pytest
 
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
-from kernels_ref.errors import UserError
-from mappers.library.machine import machine_of
 from sim.measured.cases import Case
-from sim.measured.vector_times import HOST_S, vector_seconds
+from sim.measured.library import Answer
+from sim.measured.library_vector import HOST_S, vector_predictions
 
 
 def case(op: str, dtype: str, d0: int, d1: int, method: str = "cudagraph") -> Case:
@@ -16,11 +14,14 @@ def case(op: str, dtype: str, d0: int, d1: int, method: str = "cudagraph") -> Ca
     return Case("rows.csv", 2, values | {"method": method, "latency_us": "1"})
 
 
-def seconds(design: str, *cases: Case) -> np.ndarray:
+def answers(design: str, *cases: Case) -> list[Answer]:
     machine = read_design(design)
     (name,) = machine.cores
-    kernels = machine.cores[name].kernels
-    return vector_seconds(cases, machine_of(memory_path(machine, name)), kernels.vector)
+    return vector_predictions(cases, memory_path(machine, name))
+
+
+def seconds(design: str, *cases: Case) -> list[float]:
+    return [answer.seconds for answer in answers(design, *cases)]
 
 
 def test_a_hosts_clock_adds_its_call():
@@ -42,15 +43,13 @@ def test_a_scale_of_the_datas_own_adds_kernels():
     assert given < found
 
 
-def test_a_library_that_says_nothing_predicts_nothing():
-    assert np.isnan(seconds("a100_sxm", case("computescale_fp8_delta", "bf16->fp8", 8, 8))).all()
-
-
-def test_unknown_names_are_errors():
-    with pytest.raises(UserError, match="op: no kernel 'gelo'; did you mean 'gelu'"):
-        seconds("a100_sxm", case("gelo", "fp16", 8, 8))
-    with pytest.raises(UserError, match="dtype: 'fp17'"):
-        seconds("a100_sxm", case("gelu", "fp17", 8, 8))
+def test_what_the_library_does_not_say_is_said():
+    (why,) = answers("a100_sxm", case("computescale_fp8_delta", "bf16->fp8", 8, 8))
+    assert why == "a100_sxm: its vector kernels have no `maximum`"
+    (why,) = answers("a100_sxm", case("gelo", "fp16", 8, 8))
+    assert why.startswith("op: no function 'gelo'; did you mean 'gelu'")
+    (why,) = answers("a100_sxm", case("gelu", "fp17", 8, 8))
+    assert why.startswith("dtype: 'fp17'")
 
 
 def test_amds_kernels_are_their_own():

@@ -13,40 +13,43 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from accel_models.collective_algorithms import Transfer
 from accel_models.collectives import collective
 from accel_models.design import Design
 from accel_models.explain import nearest
 from accel_models.links import Dim, port
+from accel_models.path import Path
 from accel_models.reader import DesignError
 from kernels_ref.errors import UserError
-from mappers.library.times import Values
 from sim.measured.cases import Case
 from sim.measured.comm import FUNCTIONS
+from sim.measured.library import Answer, Predicted
 
 WAIT_S = 28e-6  # calibrated on A100's and H100's rows of Vidur, 2026-11-22
 OWN_ALL_REDUCE = ("trtllm", "vllm", "sglang")  # how `lib` begins
 
 
-def comm_seconds(cases: Sequence[Case], design: Design) -> Values:
-    """Seconds of each row; NaN where no link of the design joins so many chips, or the row is
-    between nodes. Raises UserError for an op that is unknown."""
-    return np.array([_seconds(case, design) for case in cases])
+def comm_predictions(cases: Sequence[Case], path: Path) -> list[Answer]:
+    """Every case, or why the design cannot do it."""
+    return [_prediction(case, path.design) for case in cases]
 
 
-def _seconds(case: Case, design: Design) -> float:
+def _prediction(case: Case, design: Design) -> Answer:
     try:
-        seconds = transfer_of(case, design).seconds
-    except DesignError:
-        return float("nan")
+        link, transfer = transfer_of(case, design)
+    except UserError as problem:
+        return str(problem).partition("\n")[0]
     waits = "vidur" in _library(case) and case.values["op"] == "all_reduce"
-    return max(seconds, WAIT_S) if waits else seconds
+    seconds = max(transfer.seconds, WAIT_S) if waits else transfer.seconds
+    bound = link if transfer.transfer_s > transfer.latency_s else "latency"
+    return Predicted(seconds, bound, transfer.algorithm)
 
 
-def transfer_of(case: Case, design: Design) -> Transfer:
-    """The way the row's library takes. Raises DesignError where the design cannot do it."""
+def transfer_of(case: Case, design: Design) -> tuple[str, Transfer]:
+    """The link, and the way that the row's library takes over it.
+
+    Raises DesignError where the design cannot do it, UserError for an op that is unknown.
+    """
     name, chips = case.values["op"], case.count("n_gpus")
     nodes = _library(case).partition("devices_per_node=")[2]
     if name == "send_recv_internode" or (nodes.isdigit() and int(nodes) < chips):
@@ -57,8 +60,9 @@ def transfer_of(case: Case, design: Design) -> Transfer:
     dims = [dim if own else _without_custom(dim) for dim in _ports(design, chips)]
     if not dims:
         raise DesignError(f"{design.name}: {name}: no link joins {chips} chips")
-    ways = [collective(FUNCTIONS[name], (dim,), case.count("bytes")) for dim in dims]
-    return min(ways, key=lambda way: way.seconds)
+    size = case.count("bytes")
+    ways = [(dim.link, collective(FUNCTIONS[name], (dim,), size)) for dim in dims]
+    return min(ways, key=lambda way: way[1].seconds)
 
 
 def _library(case: Case) -> str:

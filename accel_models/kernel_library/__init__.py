@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from accel_models.facts import Facts
 from accel_models.kernel_library.attention import AttentionKernels
+from accel_models.kernel_library.experts import ExpertKernels
 from accel_models.kernel_library.matmul import MatmulKernels
 from accel_models.kernel_library.vector import VectorKernels
 
@@ -27,3 +28,4 @@ class Kernels(Facts):
     matmul: MatmulKernels | None = None
     attention: AttentionKernels | None = None
     vector: VectorKernels | None = None
+    experts: ExpertKernels | None = None

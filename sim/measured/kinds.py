@@ -20,7 +20,10 @@ from sim.measured.library import Answer
 from sim.measured.library_attention import attention_predictions
 from sim.measured.library_comm import comm_predictions
 from sim.measured.library_gemm import gemm_predictions
+from sim.measured.library_moe import moe_predictions
 from sim.measured.library_vector import vector_predictions
+from sim.measured.moe import COLUMNS as MOE_COLUMNS
+from sim.measured.moe import moe_graphs
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph
 
@@ -71,6 +74,12 @@ OPS: dict[str, Kind] = {
         comm_graphs,
         ("op", "n_gpus", "bytes"),
         Library(LINKS, comm_predictions),
+    ),
+    "moe": Kind(
+        MOE_COLUMNS,
+        moe_graphs,
+        ("dtype", "num_tokens", "hidden", "inter", "num_experts", "moe_ep", "distribution"),
+        Library("experts", moe_predictions),
     ),
 }
 ALWAYS = ("device", "latency_us")

@@ -26,26 +26,33 @@ from mappers import map_graph
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
+from sim.measured.power import reading
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A measured row and what the model says; `predicted_s` is None where it says nothing, and
-    `why` is the reason. `bound_by` and `tile` are of the kernel that takes longest."""
+    """A measured row and what the model says, seconds or watts; `predicted` is None where it says
+    nothing, and `why` is the reason. `bound_by` and `tile` are of the kernel that takes longest."""
 
     case: Case
-    predicted_s: float | None
+    predicted: float | None
     bound_by: str = ""
     tile: str = ""
     why: str = ""
+    column: str = "latency_us"  # that was measured
+
+    @property
+    def measured(self) -> float:
+        """Seconds or watts."""
+        return self.case.measured(self.column)
 
     @property
     def ratio(self) -> float:
         """Predicted over measured."""
-        assert self.predicted_s is not None
-        return self.predicted_s / self.case.measured_s
+        assert self.predicted is not None
+        return self.predicted / self.measured
 
     @property
     def ape(self) -> float:
@@ -55,10 +62,10 @@ class Judged:
     @property
     def in_band(self) -> bool | None:
         """Within [0.9 least, 1.1 most] of what others measured; None where nothing is known."""
-        if self.case.band_s is None or self.predicted_s is None:
+        if self.column != "latency_us" or self.case.band_s is None or self.predicted is None:
             return None
         least, most = self.case.band_s
-        return 0.9 * least <= self.predicted_s <= 1.1 * most
+        return 0.9 * least <= self.predicted <= 1.1 * most
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,11 @@ class Validation:
 
     @property
     def predicted(self) -> tuple[Judged, ...]:
-        return tuple(row for row in self.rows if row.predicted_s is not None)
+        return tuple(row for row in self.rows if row.predicted is not None)
 
     @property
     def unsupported(self) -> tuple[Judged, ...]:
-        return tuple(row for row in self.rows if row.predicted_s is None)
+        return tuple(row for row in self.rows if row.predicted is None)
 
     def scores(self) -> dict[str, float | None]:
         """Errors over the predicted rows; None where there are none."""
@@ -142,24 +149,34 @@ def _by_library(cases: Sequence[Case], path: MemoryPath, library: Library) -> It
 
 def _mapped(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judged]:
     memo: dict[Any, Any] = {}
+
+    def placed_of(case: Case) -> list[Placed]:
+        return [p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)]
+
     for case in cases:
-        case.measured_s, case.band_s  # noqa: B018 - a row that is not right stops at its line
+        case.measured(kind.measured), case.band_s  # a row that is not right stops at its line
         try:
-            placed = [
-                p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)
-            ]
+            placed = placed_of(case)
+            if kind.measured == "power_w":
+                static = machine.power.static
+                predicted = reading(case, lambda row: board_power_w(placed_of(row)), static)
+            else:
+                predicted = sum(p.count * float(p.cost.latency_s) for p in placed)
         except RowError:
             raise
         except UserError as problem:
-            yield Judged(case, None, why=str(problem).partition("\n")[0])
+            why = str(problem).partition("\n")[0]
+            yield Judged(case, None, why=why, column=kind.measured)
             continue
-        yield _prediction(case, placed)
+        longest = max(placed, key=lambda p: float(p.cost.latency_s))
+        bound, tile = longest.cost.bound_by, longest.plan.tile
+        yield Judged(case, predicted, bound, tile, column=kind.measured)
 
 
-def _prediction(case: Case, placed: Sequence[Placed]) -> Judged:
-    longest = max(placed, key=lambda p: float(p.cost.latency_s))
-    total = sum(p.count * float(p.cost.latency_s) for p in placed)
-    return Judged(case, total, longest.cost.bound_by, longest.plan.tile)
+def board_power_w(placed: Sequence[Placed]) -> float:
+    """Energy over latency of kernels that run one after the other."""
+    energy = sum(p.count * float(p.cost.energy_j) for p in placed)
+    return energy / sum(p.count * float(p.cost.latency_s) for p in placed)
 
 
 def scores(rows: Sequence[Judged]) -> dict[str, float | None]:

@@ -20,7 +20,8 @@ def validate(
         Path, typer.Argument(metavar="FILE.csv", help="Measured rows: docs/validate.md.")
     ],
     op: Annotated[
-        str | None, typer.Option(help="gemm, attention, vector or comm. [what the columns say]")
+        str | None,
+        typer.Option(help="gemm, power, attention, vector, comm. [as columns say]"),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Of a file with several: one of them, or all.")

@@ -17,6 +17,7 @@ from kernels_ref.errors import UserError
 
 ALL = "all"  # of a file's devices
 MICRO, MEGA = 1e-6, 1e6
+UNITS = {"latency_us": ("s", MICRO), "power_w": ("W", 1.0)}  # of what is measured, in SI
 
 
 class RowError(UserError):
@@ -38,6 +39,10 @@ class Case:
     @property
     def measured_s(self) -> float:
         return self.number("latency_us") * MICRO
+
+    def measured(self, column: str) -> float:
+        """What a column of UNITS says, in SI."""
+        return self.number(column) * UNITS[column][1]
 
     @property
     def band_s(self) -> tuple[float, float] | None:

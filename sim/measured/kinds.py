@@ -24,6 +24,7 @@ from sim.measured.library_moe import moe_predictions
 from sim.measured.library_vector import vector_predictions
 from sim.measured.moe import COLUMNS as MOE_COLUMNS
 from sim.measured.moe import moe_graphs
+from sim.measured.power import power_graphs
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph
 
@@ -48,6 +49,7 @@ class Kind:
     graphs: Callable[[Case], list[Graph]]
     shown: tuple[str, ...]
     library: Library | None = None
+    measured: str = "latency_us"  # the column that is judged: this, or power_w
 
 
 OPS: dict[str, Kind] = {
@@ -80,6 +82,12 @@ OPS: dict[str, Kind] = {
         moe_graphs,
         ("dtype", "num_tokens", "hidden", "inter", "num_experts", "moe_ep", "distribution"),
         Library("experts", moe_predictions),
+    ),
+    "power": Kind(
+        ("dtype", "M", "N", "K", "power_w"),
+        power_graphs,
+        ("dtype", "M", "N", "K"),
+        measured="power_w",
     ),
 }
 ALWAYS = ("device", "latency_us")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from sim.measured.cases import UNITS
 from sim.report.document import SCHEMA_VERSION, rounded
 from sim.report.quantities import percent, si
 from sim.validate import Judged, Validation, scores
@@ -16,8 +17,8 @@ WORST = 10  # rows that are shown
 
 
 def validation_document(found: Validation) -> dict[str, Any]:
-    """Plain values; seconds, shares. `rows` in the file's order, those without a prediction in
-    `unsupported_rows`."""
+    """Plain values; seconds or watts, shares. `rows` in the file's order, those without a
+    prediction in `unsupported_rows`."""
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "design": found.design.name,
@@ -43,8 +44,8 @@ def _row(row: Judged, found: Validation) -> dict[str, Any]:
         "line": row.case.line,
         "device": row.case.device,
         **_inputs(row, found),
-        "measured": row.case.measured_s,
-        "predicted": row.predicted_s,
+        "measured": row.measured,
+        "predicted": row.predicted,
         "ape": row.ape,
         "in_band": row.in_band,
         "bound_by": row.bound_by,
@@ -102,13 +103,14 @@ def _worst_table(found: Validation) -> Table:
         table.add_column(
             name, justify="right" if name in ("measured", "predicted", "off") else "left"
         )
+    unit = UNITS[found.kind.measured][0]
     for row in worst(found):
-        assert row.predicted_s is not None
+        assert row.predicted is not None
         table.add_row(
             str(row.case.line),
             *(row.case.values[column] for column in found.kind.shown),
-            si(row.case.measured_s, "s"),
-            si(row.predicted_s, "s"),
+            si(row.measured, unit),
+            si(row.predicted, unit),
             f"{row.ratio - 1:+.0%}",
             row.bound_by,
             row.tile,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
+from sim.measured.cases import UNITS
 from sim.report.figures import ENGINE_COLORS, GREY, LEVEL_COLORS, text
 from sim.report.page import Figure, figure, page, section, table, tile
 from sim.report.quantities import percent, si
@@ -49,23 +50,36 @@ def _header(found: Validation) -> str:
 
 
 def _parity(found: Validation) -> str:
-    times = [t for row in found.predicted for t in (row.case.measured_s, row.predicted_s or 0)]
-    ends = [min(times) * 1e6, max(times) * 1e6]
-    drawn = _scatter(found, lambda row: row.case.measured_s * 1e6, _predicted_us)
+    values = [v for row in found.predicted for v in (_shown(row), _shown_predicted(row))]
+    ends = [min(values), max(values)]
+    drawn = _scatter(found, _shown, _shown_predicted)
     for factor, dash in ((1.0, "solid"), (0.75, "dot"), (1.25, "dot")):
         line = {"color": GREY, "width": 1, "dash": dash}
         drawn["data"].append(
             {"type": "scatter", "mode": "lines", "x": ends, "y": [e * factor for e in ends],
              "line": line, "showlegend": False, "hoverinfo": "skip"}
         )  # fmt: skip
-    drawn["layout"]["xaxis"] |= {"title": {"text": "measured, us"}}
-    drawn["layout"]["yaxis"] |= {"title": {"text": "predicted, us"}, "type": "log"}
-    label = "Predicted against measured latency"
+    drawn["layout"]["xaxis"] |= {"title": {"text": f"measured, {_unit(found)}"}}
+    drawn["layout"]["yaxis"] |= {"title": {"text": f"predicted, {_unit(found)}"}, "type": "log"}
+    label = f"Predicted against measured {_quantity(found)}"
     return section("Parity", "A point per row; dotted: 25 % off.", figure(drawn, label))
 
 
-def _predicted_us(row: Judged) -> float:
-    return (row.predicted_s or 0.0) * 1e6
+def _quantity(found: Validation) -> str:
+    return found.kind.measured.partition("_")[0]
+
+
+def _unit(found: Validation) -> str:
+    """As plots have it: that of the column."""
+    return {"latency_us": "us", "power_w": "W"}[found.kind.measured]
+
+
+def _shown(row: Judged) -> float:
+    return row.measured / UNITS[row.column][1]
+
+
+def _shown_predicted(row: Judged) -> float:
+    return (row.predicted or 0.0) / UNITS[row.column][1]
 
 
 def _off(row: Judged) -> float:
@@ -75,9 +89,9 @@ def _off(row: Judged) -> float:
 def _errors(found: Validation) -> Iterable[str]:
     """The error against what the rows differ in."""
     axes: dict[str, Callable[[Judged], float]] = {
-        "measured latency, us": lambda row: row.case.measured_s * 1e6
+        f"measured {_quantity(found)}, {_unit(found)}": _shown
     }
-    if found.op == "gemm":
+    if found.op in ("gemm", "power"):
         axes["M"] = lambda row: row.case.number("M")
         axes["arithmetic intensity, MACs per element moved"] = _intensity
     elif found.op == "attention":
@@ -131,10 +145,11 @@ def _named(row: Judged, found: Validation) -> str:
 
 
 def _worst(found: Validation) -> str:
+    unit = UNITS[found.kind.measured][0]
     rows = [
         [
-            str(row.case.line), escape(_named(row, found)), si(row.case.measured_s, "s"),
-            si(_predicted_us(row) * 1e-6, "s"), f"{row.ratio - 1:+.0%}", escape(row.bound_by),
+            str(row.case.line), escape(_named(row, found)), si(row.measured, unit),
+            si(row.predicted or 0.0, unit), f"{row.ratio - 1:+.0%}", escape(row.bound_by),
             escape(row.tile),
         ]
         for row in worst(found)

@@ -139,7 +139,7 @@ def test_attention_reads_a_cache_in_steps_only(csv):
     rows = [f"X,{phase},8,32,8,128,2048,bf16,{kv},100" for phase in ("prefill", "decode")
             for kv in ("bf16", "fp8")]  # fmt: skip
     found = validate(without_library("h100_sxm"), csv(ATTENTION, *rows))
-    prompt, prompt8, step, step8 = (row.predicted_s for row in found.predicted)
+    prompt, prompt8, step, step8 = (row.predicted for row in found.predicted)
     assert prompt8 < prompt < 1.05 * prompt8  # the cache is only written
     assert step8 < 0.8 * step  # and read
     assert found.rows[2].bound_by == "hbm"
@@ -156,7 +156,7 @@ def test_attention_of_a_library_is_its_kernels(csv):
     rows = [f"X,{phase},64,8,8,128,8192,{q},{kv},100" for phase in ("prefill", "decode")
             for q, kv in (("bf16", "bf16"), ("bf16", "fp8"), ("int8", "bf16"))]  # fmt: skip
     found = validate("h100_sxm", csv(ATTENTION, *rows))
-    prompt, prompt8, none, step, step8, _ = (row.predicted_s for row in found.rows)
+    prompt, prompt8, none, step, step8, _ = (row.predicted for row in found.rows)
     assert prompt == pytest.approx(prompt8, rel=0.15)  # FlashAttention-3 transposes fp8 values
     assert step8 < 0.6 * step
     assert none is None
@@ -170,7 +170,7 @@ def test_attention_of_a_library_is_its_kernels(csv):
 def test_vector_functions_stream_what_they_read(csv):
     """On cores whose kernels are not known."""
     rows = [f"X,{op},fp16,8192,8192,1" for op in ("rmsnorm", "add", "silu_mul")]
-    once, twice, gated = (r.predicted_s for r in validate("tpu_v4", csv(VECTOR, *rows)).predicted)
+    once, twice, gated = (r.predicted for r in validate("tpu_v4", csv(VECTOR, *rows)).predicted)
     assert twice / once == pytest.approx(1.5, rel=0.02)  # two in, one out
     assert gated == pytest.approx(twice, rel=0.02)
     unknown = validate("tpu_v4", csv(VECTOR, "X,rmsnorn,fp16,8,8,1")).unsupported
@@ -180,7 +180,7 @@ def test_vector_functions_stream_what_they_read(csv):
 def test_collectives_run_over_the_designs_links(csv):
     rows = [f"X,8,{1 << 30},fp16,{op},1" for op in ("all_reduce", "all_gather")]
     both = validate("a100_sxm", csv(COMM, *rows)).predicted
-    assert both[0].predicted_s / both[1].predicted_s == pytest.approx(2, rel=0.05)
+    assert both[0].predicted / both[1].predicted == pytest.approx(2, rel=0.05)
     assert both[0].bound_by == "nvlink"
 
 

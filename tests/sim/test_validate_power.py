@@ -76,7 +76,6 @@ def test_watts_are_judged_and_short_rows_are_not(rows) -> None:
     assert document["rows"][0]["measured"] == 1169.8
     latency = validate("gb200", path, op="gemm")
     assert latency.predicted[0].measured == pytest.approx(2612e-6)
-    assert latency.predicted[0].ape < 0.12  # the limit decides how long it takes
 
 
 def test_the_columns_alone_are_those_of_multiplications(rows) -> None:

@@ -23,7 +23,8 @@
 A block computes a tile of outputs, `step` bytes of a row of either operand at a time, with at least
 `stages` steps in its core's memory; where k is split over blocks, a second kernel adds the parts
 up. What each parameter does: mappers/library/matmul.py. `formats` are kernels of their own, by
-their name in `--formats` or in a measurement's dtype, and say where they differ.
+their name in `--formats` or in a measurement's dtype, and say where they differ; a name such as
+`fp8 trtllm` those of one framework.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Measured matrix multiplications on a machine whose kernel library is known.
 
-Activations that a row quantizes first (mappers/library/matmul.py has no part in it) are read in 16
-bits and written in fewer by a kernel of its own, whose launch the library counts to the
-multiplication's.
+Activations that a row quantizes first are read in 16 bits and written in fewer by a kernel of its
+own, one of the library's vector functions.
 """
 
 from __future__ import annotations
@@ -12,30 +11,33 @@ from collections.abc import Sequence
 import numpy as np
 
 from accel_models.kernel_library.matmul import MatmulKernel
+from accel_models.kernel_library.vector import KERNELS
 from accel_models.path import Path
 from kernels_ref.errors import UserError
 from kernels_ref.format_names import parse_formats
 from kernels_ref.formats import get_format
 from mappers.library.machine import Machine, machine_of
-from mappers.library.matmul import FITS, Gemms, candidates, matmul_times
+from mappers.library.matmul import Gemms, candidates, matmul_times
 from mappers.library.times import Values
+from mappers.library.vector import Rows, stream_times
 from sim.measured.cases import MEGA, Case
-from sim.measured.gemm import dtype_of
+from sim.measured.gemm import Dtype, dtype_of
 from sim.measured.library import Answer, Predicted, by_group
-from sim.measured.methods import method_of
+from sim.measured.methods import framework_of, method_of
 
 
 def gemm_predictions(cases: Sequence[Case], path: Path) -> list[Answer]:
     """Every case, or why the cores cannot do it."""
 
-    def key(case: Case) -> tuple[str, str]:
-        return case.values["dtype"], case.values.get("method", "")
+    def key(case: Case) -> tuple[str, ...]:
+        named = (case.values.get(column, "") for column in ("dtype", "method", "act_quant"))
+        return *named, framework_of(case)
 
     return by_group(cases, key, lambda alike: _alike(alike, path))
 
 
 def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
-    """Cases of one dtype and method."""
+    """Cases of one dtype, method and framework."""
     method, machine = method_of(cases[0]), machine_of(path)
     try:
         dtype = dtype_of(cases[0])
@@ -45,7 +47,8 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
         return [str(problem).partition("\n")[0]] * len(cases)
     library = path.core.kernels and path.core.kernels.matmul
     assert library
-    kernel = library.of(cases[0].values["dtype"], dtype.formats, pair.key)
+    name, framework = cases[0].values["dtype"], framework_of(cases[0])
+    kernel = library.of(f"{name} {framework}", name, dtype.formats, pair.key)
     m, n, k = (np.array([float(case.count(name)) for case in cases]) for name in "MNK")
     a_bytes, b_bytes = (float(f.bits_per_element) / 8 for f in (activation, weight))
     out_bytes = get_format(dtype.base).bits / 8
@@ -60,16 +63,23 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
         out_bytes,
         path.peak_macs_per_s(pair),
         np.full_like(m, np.inf) if method.cold else passed,
-        fresh=dtype.quantized != "as",
+        fresh=_quantized(cases[0], dtype),
         throttled=method.sustained,
     )
     times = matmul_times(gemms, machine, kernel)
     seconds = times.latency_s + method.added_s
     if gemms.fresh:
-        seconds = seconds + _quantizing(gemms, out_bytes, machine, kernel)
+        seconds = seconds + _quantizing(gemms, out_bytes, path)
     tiles = _tiles(kernel, machine)
     found = zip(seconds, times.bound_by, times.choice, strict=True)
     return [Predicted(float(s), bound, tiles[i]) for s, bound, i in found]
+
+
+def _quantized(case: Case, dtype: Dtype) -> bool:
+    """Does a row find scales and quantize its activations first? As its column says, else as its
+    dtype does. Where scales are known, the multiplication's own numbers have the conversion."""
+    said = case.values.get("act_quant")
+    return dtype.quantized == "scaled" and said in (None, "", "1")
 
 
 def _passed(cases: Sequence[Case], own: Values) -> Values:
@@ -78,13 +88,15 @@ def _passed(cases: Sequence[Case], own: Values) -> Values:
     return np.array([o if s is None else s for s, o in zip(said, own, strict=True)])
 
 
-def _quantizing(gemms: Gemms, wide: float, machine: Machine, kernel: MatmulKernel) -> Values:
-    """The activations read in `wide` bytes and written; what fits stays in L2."""
-    elements = gemms.m * gemms.k
-    warm = gemms.passed <= kernel.warm * machine.l2_bytes
-    read = np.where(warm, 0.0, elements * wide)
-    written = np.where(elements * gemms.a_bytes < FITS * machine.l2_bytes, 0.0, elements)
-    return (read + written * gemms.a_bytes) / (machine.dram_bytes_per_s * kernel.dram)
+def _quantizing(gemms: Gemms, wide: float, path: Path) -> Values:
+    """Seconds of reading activations in `wide` bytes and writing them in fewer; without vector
+    kernels the multiplication's launch has all of it."""
+    library = path.core.kernels and path.core.kernels.vector
+    if not library:
+        return np.zeros_like(gemms.m)
+    narrow, wides = np.full_like(gemms.m, gemms.a_bytes), np.full_like(gemms.m, wide)
+    rows, kernel = Rows(gemms.m, gemms.k, wides, narrow), KERNELS["trtllm", "requantize"]
+    return stream_times(rows, kernel, machine_of(path), library).latency_s
 
 
 def _tiles(kernel: MatmulKernel, machine: Machine) -> list[str]:

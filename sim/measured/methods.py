@@ -37,3 +37,12 @@ METHODS: dict[str, Method] = {
 def method_of(case: Case) -> Method:
     """As the column says; a kernel in a loop of its own where there is none."""
     return METHODS.get(case.values.get("method", ""), Method())
+
+
+def framework_of(case: Case) -> str:
+    """Whose library ran: the column `framework`, or what stands for it in a `source` of the data
+    set, `aic:<system>/<family>/<framework>/<version>`; empty where neither says."""
+    if case.values.get("framework"):
+        return case.values["framework"]
+    parts = case.values.get("source", "").split("/")
+    return parts[2] if parts[0].startswith("aic:") and len(parts) > 3 else ""

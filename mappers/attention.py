@@ -17,6 +17,7 @@ from mappers.flash import flash_cost, flash_tiles, two_level_tiles
 from mappers.flash_problem import Flash, FlashTile
 from mappers.fused_matmul import pair_facts
 from mappers.groups import Group
+from mappers.library.attention_plan import by_library, library_facts
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
 from mappers.search.found import OBJECTIVES
@@ -72,6 +73,11 @@ def _plan_alike(op: Attention, context: Context) -> Plan:
     elif not options:
         raise DesignError(f"{path.name}: {op.name}: no tile fits beside what stays on chip")
     open_to_us = [name for name in options if name != IN_MEMORY]
+    query, key = (context.graph.tensors[t].format.name for t in op.operands[:2])
+    cost = options["fused"][0] if "fused" in options else None
+    known = by_library(flash, cost, path, (query, key)) if cost else None
+    if known:
+        options["fused"], open_to_us = (known, *options["fused"][1:]), ["fused"]
     variant = min(open_to_us, key=lambda name: _value(options[name][0], context))
     cost, shape, described = options[variant]
     return Plan(
@@ -83,7 +89,7 @@ def _plan_alike(op: Attention, context: Context) -> Plan:
         op.macs,
         variant,
         {name: float(o[0].latency_s) for name, o in options.items() if name != variant},
-        {"matrix": pair_facts(path, flash.qk)},
+        {"matrix": pair_facts(path, flash.qk)} | (library_facts(path) if known else {}),
     )
 
 

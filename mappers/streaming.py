@@ -4,7 +4,8 @@ Rows are spread over the cores; a row that must be seen whole (a norm, a softmax
 and is read twice where it does not fit the core's memory. Every level on the way is written and
 read once per byte; an operand that stays on chip is known further out by nobody. A core has at most
 half its memory in flight, so it needs bytes / (capacity / 2) times the access latency (Little's
-law).
+law). Where the cores have a library of such kernels, launching and the outermost memory take what
+they do there (mappers/library/vector.py); the functions' own work stays theirs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mappers.cost import (
     vector_joules,
     whole_granules,
 )
+from mappers.library.vector_plan import as_library
 from mappers.traffic import operand_sums
 
 
@@ -68,7 +70,7 @@ def stream_cost(stream: Stream, path: Path) -> Cost:
     joules = memory_joules(traffic, path)
     joules["vector"] = vector_joules(work, path)
     single = {m.name: busy[m.name] for m in path.memories if m.buffering == "single"}
-    return compose(Work(busy, {}, {}, joules, traffic, single), path)
+    return compose(as_library(Work(busy, {}, {}, joules, traffic, single), path), path)
 
 
 def _chunks(stream: Stream, path: Path) -> int:

@@ -170,17 +170,29 @@ def _with_tile(path: Path, tile: tuple[int, int]) -> Path:
 
 def least_launch(path: Path) -> float:
     """Seconds that any kernel of these cores takes before it does anything."""
-    general = path.control.launch + path.access_latency_s()
-    library = library_of(path)
-    return min([general, *(kernel.launch for kernel in _kernels(library))])
+    found = [path.control.launch + path.access_latency_s()]
+    found += [kernel.launch for kernel in _kernels(library_of(path))]
+    known = path.core.kernels
+    if known and known.vector:
+        found.append(known.vector.floor)
+    if known and known.attention:  # whose launch is of two kernels, one of them small
+        small = known.vector.floor if known.vector else 0.0
+        own = [kernel.launch for kernel in known.attention.kernels.values() if kernel.launch]
+        found += [max(0.0, launch - small) for launch in (known.attention.launch, *own)]
+    return min(found)
 
 
 def outer_share(path: Path) -> float:
     """By how much at most the library's kernels are faster than the outermost memory's stated
     efficiency."""
     memory = path.design.memory[path.levels[0].name]
-    reached = (kernel.dram / memory.efficiency for kernel in _kernels(library_of(path)))
-    return max([1.0, *reached])
+    reached = [kernel.dram for kernel in _kernels(library_of(path))]
+    known = path.core.kernels
+    if known and known.vector:
+        reached.append(known.vector.dram)
+    if known and known.attention:
+        reached.append(known.attention.dram or 0.0)
+    return max([1.0, *(share / memory.efficiency for share in reached)])
 
 
 def _kernels(library: MatmulKernels | None) -> list[MatmulKernel]:

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from accel_models.facts import Count, Facts, Fraction
 from accel_models.kernel_library.fitted import Fitted
@@ -45,6 +45,17 @@ class Tiles(Facts):
 
     m: Menu
     n: Menu
+    up_to: list[Count] | None = Field(
+        default=None,
+        description="rows up to which each size of m but the last is taken, by libraries that "
+        "choose it so",
+    )
+
+    @model_validator(mode="after")
+    def _one_bound_each(self) -> Tiles:
+        if self.up_to is not None and len(self.up_to) != len(self.m) - 1:
+            raise ValueError(f"up_to has {len(self.up_to)} bounds for {len(self.m)} sizes of m")
+        return self
 
 
 class MatmulKernel(Facts):

@@ -21,7 +21,8 @@ equally busy take 1.19 of one.
 A wave of C blocks is a rectangle of tiles as square in elements as it goes; A is read again for
 every such rectangle across, B for every one down, unless it fits half of L2. Of the inputs,
 min(1, max(0, 2 - passed / (warm * capacity))) lies in L2 already when the kernel starts, where
-`passed` are the bytes that have passed L2 since their last use.
+`passed` are the bytes that have passed L2 since their last use. Libraries that take the height of
+their tiles by the rows alone (`up_to`) have no other candidates.
 With up to `vector_rows` rows there is a kernel more, without tiles: it reads every weight once,
 multiplies on the vector units, and fetches A for every VECTOR_COLUMNS columns.
 The chooser: libraries choose well but not perfectly. What is expected is the average over the
@@ -152,6 +153,7 @@ def _tiled(g: Gemms, c: Candidates, machine: Machine, kernel: MatmulKernel) -> d
     l2_bytes = blocks * steps * _shared(tile_a, tile_b, (down, across), c, kernel.cluster)
     dram_bytes = np.minimum(_anew(g, c, machine, kernel), l2_bytes) + _stored(g, machine, kernel)
     macs = c.tm * c.tn * per_step * machine.cores / (g.macs_per_s * kernel.issue)
+    macs = np.where(_taken(g, c, kernel), macs, np.inf)
     sums = np.where(c.s > 1, 2 * c.s * g.b * g.m * g.n * PARTIAL_BYTES, 0.0)
     return _common(g, machine, kernel) | {
         "matrix": rounds * steps * macs,
@@ -162,6 +164,15 @@ def _tiled(g: Gemms, c: Candidates, machine: Machine, kernel: MatmulKernel) -> d
         "dram_bytes": dram_bytes,
         "l2_bytes": l2_bytes + sums,
     }
+
+
+def _taken(g: Gemms, c: Candidates, kernel: MatmulKernel) -> Values:
+    """Is the tile one that the library would take for so many rows? Any, where it does not say."""
+    if kernel.tiles.up_to is None:
+        return np.full((1, 1), True)
+    by_rows = np.array(kernel.tiles.m)[np.searchsorted(kernel.tiles.up_to, g.m)]
+    taken: Values = c.tm == by_rows
+    return taken
 
 
 def _common(g: Gemms, machine: Machine, kernel: MatmulKernel) -> dict[str, Values]:

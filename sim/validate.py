@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from accel_models.design import Design
+from accel_models.design import Design, Power
 from accel_models.path import Path as MemoryPath
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
+from mappers.library.power import SUSTAINED
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
@@ -153,13 +154,15 @@ def _mapped(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judg
     def placed_of(case: Case) -> list[Placed]:
         return [p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)]
 
+    def watts_of(case: Case) -> float:
+        return board_power_w(placed_of(case), machine.power)
+
     for case in cases:
         case.measured(kind.measured), case.band_s  # a row that is not right stops at its line
         try:
             placed = placed_of(case)
             if kind.measured == "power_w":
-                static = machine.power.static
-                predicted = reading(case, lambda row: board_power_w(placed_of(row)), static)
+                predicted = reading(case, watts_of, machine.power.static)
             else:
                 predicted = sum(p.count * float(p.cost.latency_s) for p in placed)
         except RowError:
@@ -173,10 +176,12 @@ def _mapped(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judg
         yield Judged(case, predicted, bound, tile, column=kind.measured)
 
 
-def board_power_w(placed: Sequence[Placed]) -> float:
-    """Energy over latency of kernels that run one after the other."""
+def board_power_w(placed: Sequence[Placed], power: Power) -> float:
+    """Energy over latency of kernels that run one after the other, over and over: at most what the
+    limit sustains, whatever a library takes for one short run."""
     energy = sum(p.count * float(p.cost.energy_j) for p in placed)
-    return energy / sum(p.count * float(p.cost.latency_s) for p in placed)
+    seconds = sum(p.count * float(p.cost.latency_s) for p in placed)
+    return min(energy / seconds, SUSTAINED * power.limit)
 
 
 def scores(rows: Sequence[Judged]) -> dict[str, float | None]:

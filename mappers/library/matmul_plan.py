@@ -123,6 +123,7 @@ def chosen_kernel(problem: Contraction, path: Path) -> Chosen | None:
     return Chosen((int(menu.tm[0, at]), int(menu.tn[0, at]), int(menu.s[0, at])), times)
 
 
+CALLED = {"fp4": "nvfp4"}  # pairs by what libraries call their kernels
 PARAMETERS = {  # of a resource's time
     "matrix": "issue",
     "in_flight": "step_latency",
@@ -155,7 +156,7 @@ def _names(problem: Contraction) -> tuple[str, ...]:
     pair = problem.datapath
     if pair.convert_weight:
         return f"w{int(8 * problem.weight_bytes)}a{pair.activation.bits}", pair.key
-    return (pair.key,)
+    return (pair.key, CALLED.get(pair.key, pair.key))
 
 
 def _with_tile(path: Path, tile: tuple[int, int]) -> Path:

@@ -65,10 +65,8 @@ def plan_pair(group: Group, context: Context) -> Plan:
     """The best arrangement. Raises DesignError if the intermediate fits in none."""
     first, second = (matmul_of(part, context) for part in group.parts)
     path, other = first.path, second.path
-    if library_of(path):
-        raise DesignError(f"{path.name}: the library has no kernels of two multiplications")
-    if path.runs_on != other.runs_on:
-        raise DesignError(f"{path.name}: the engine takes one of {group.anchor.name}'s pair only")
+    if library_of(path) or path.runs_on != other.runs_on:
+        raise DesignError(f"{path.name}: no kernel has both of {group.anchor.name}'s pair")
     options = []
     for share in shares(first, path):
         try:

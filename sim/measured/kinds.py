@@ -16,10 +16,13 @@ from sim.measured.attention import attention_graphs
 from sim.measured.cases import Case
 from sim.measured.comm import comm_graphs
 from sim.measured.gemm import gemm_graphs
+from sim.measured.layer import COLUMNS as LAYER_COLUMNS
+from sim.measured.layer import layer_graphs
 from sim.measured.library import Answer
 from sim.measured.library_attention import attention_predictions
 from sim.measured.library_comm import comm_predictions
 from sim.measured.library_gemm import gemm_predictions
+from sim.measured.library_layer import layer_predictions
 from sim.measured.library_moe import moe_predictions
 from sim.measured.library_vector import vector_predictions
 from sim.measured.moe import COLUMNS as MOE_COLUMNS
@@ -88,6 +91,12 @@ OPS: dict[str, Kind] = {
         power_graphs,
         ("dtype", "M", "N", "K"),
         measured="power_w",
+    ),
+    "layer": Kind(
+        LAYER_COLUMNS,
+        layer_graphs,
+        ("model", "tp", "batch", "q_len", "kv_len", "op"),
+        Library("matmul", layer_predictions),
     ),
 }
 ALWAYS = ("device", "latency_us")

@@ -50,11 +50,12 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
     name, framework = cases[0].values["dtype"], framework_of(cases[0])
     kernel = library.of(f"{name} {framework}", name, dtype.formats, pair.key)
     m, n, k = (np.array([float(case.count(name)) for case in cases]) for name in "MNK")
+    batch = np.array([float(case.values.get("B", "1")) for case in cases])
     a_bytes, b_bytes = (float(f.bits_per_element) / 8 for f in (activation, weight))
     out_bytes = get_format(dtype.base).bits / 8
-    passed = _passed(cases, a_bytes * m * k + b_bytes * n * k + out_bytes * m * n)
+    passed = _passed(cases, batch * (a_bytes * m * k + b_bytes * n * k + out_bytes * m * n))
     gemms = Gemms(
-        np.ones_like(m),
+        batch,
         m,
         n,
         k,

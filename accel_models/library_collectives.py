@@ -5,7 +5,7 @@ n chips, D bytes, B the link's bandwidth of a chip, c = 0.42; of a protocol (set
     rings      all_gather, reduce_scatter   setup + (n-1) step + (n-1+c)/n D / (share B)
                all_reduce                   setup + 2(n-1) step + (2(n-1)+c)/n D / (share B)
     messages   all_to_all                   setup + (n-1+c)/n D / (share B)
-               send                         setup + D / (share B)
+    sends      send                         setup + D / (share B)
     in_network all_reduce, n > 2            setup + (n+1)/n D / (share B)
     one_shot   all_reduce                   setup + (n-1) D / (share B)
     two_shot   all_reduce                   setup + 2(n-1)/n D / (share B)
@@ -72,13 +72,14 @@ def _rings(function: str, dim: Dim, library: CollectiveKernels, size: float) -> 
 def _messages(function: str, dim: Dim, library: CollectiveKernels, size: float) -> list[Transfer]:
     if function not in _MESSAGES:
         return []
+    protocols = library.sends or library.messages if function == "send" else library.messages
     plain = _plain(function, dim, size, "direct")
     wire = plain.sent_bytes + _MESSAGES[function] / dim.size * size
     return [
         _timed(
             replace(plain, algorithm=f"direct {name}"), each, 0, wire, library_rate(dim, library)
         )
-        for name, each in library.messages.items()
+        for name, each in protocols.items()
     ]
 
 

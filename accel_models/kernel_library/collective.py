@@ -50,6 +50,10 @@ class CollectiveKernels(Facts):
     messages: dict[str, Protocol] = Field(
         default_factory=dict, description="protocols of messages straight to each other chip"
     )
+    sends: dict[str, Protocol] = Field(
+        default_factory=dict,
+        description="protocols of a message to one chip, which sends none itself (messages)",
+    )
     in_network: Protocol | None = Field(
         default=None, description="an all_reduce by a switch that adds (NVLink SHARP)"
     )

@@ -63,6 +63,14 @@ def test_messages_by_hand():
     assert all_to_all == pytest.approx(10e-6 + (3 + OWN_CHUNK) / 4 * 1e6 / 50e9)
 
 
+def test_sends_may_differ_from_messages():
+    own = LIBRARY.model_copy(
+        update={"sends": {"LL": LIBRARY.messages["Simple"].model_copy(update={"share": 1.0})}}
+    )
+    way = collective("send", (dim(2, library=own),), 1e6)
+    assert (way.algorithm, way.seconds) == ("direct LL", pytest.approx(10e-6 + 1e6 / RATE))
+
+
 def test_a_crossing_leaves_a_share():
     below, across = (collective("all_gather", (dim(n),), 1e9) for n in (7, 8))
     wire = [(n - 1 + OWN_CHUNK) / n * 1e9 for n in (7, 8)]

@@ -10,11 +10,11 @@ n chips, D bytes, B the link's bandwidth of a chip, c = 0.42; of a protocol (set
     one_shot   all_reduce                   setup + (n-1) D / (share B)
     two_shot   all_reduce                   setup + 2(n-1)/n D / (share B)
 
-c: a chip's own first chunk is copied by the same threads while no message is on its way; fitted on
-A100, H100 and B200 together (tests/data/silicon/comm.csv, 2026-11-22). Setups include the launch.
-Steps of rings and what protocols are: NCCL, src/graph/tuning.cc and src/device/prims_*.h; one and
-two shots: TensorRT-LLM, customAllReduceKernels.cu. Chosen: the fastest, where NCCL's own choice
-rests on tables that are off by up to half near the change points.
+c: a chip's own first chunk is copied by the same threads while no message is on its way; fits of
+each device gave 0.42 (A100), 0.44 (H100) and 0.65 (B200), and 0.42 is taken for all
+(tests/data/silicon/comm.csv, 2026-11-22). Setups include the launch. Steps of rings and the names
+of protocols: NCCL, src/graph/tuning.cc; what protocols are, and one and two shots (TensorRT-LLM):
+recalled. The fastest is chosen, which NCCL itself does not always do near the change points.
 Not modeled: trees (NCCL uses them between nodes), channels that a library opens one by one, skew.
 """
 

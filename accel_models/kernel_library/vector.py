@@ -57,9 +57,10 @@ class StreamKernel:
     rereads: bool = False
 
 
-# (library, function) -> kernel. Bytes and threads are those of the sources named; `slots` are
-# fitted to one device each (vLLM and torch: A100, Vidur's and LLMCompass's profiles; ROCm: MI210)
-# and carried to others as instructions per element.
+# (library, function) -> kernel. Threads and passes are recalled of the libraries' sources. `slots`
+# are fitted (tests/data/silicon/vector_ops.csv, 2026-11-22, all rows): vLLM's, torch's and compiled
+# ones on A100 (Vidur, LLMCompass), ROCm's on MI210, and carried to others as instructions per
+# element; 2.0 is a guess, where memory binds.
 KERNELS: dict[tuple[str, str], StreamKernel] = {
     # vLLM 0.2 csrc: one element per thread and step, 1024 threads (rope: 512) at most
     ("vllm", "rmsnorm"): StreamKernel(1, 102.0, 1024),

@@ -20,7 +20,7 @@ the outermost:
 `found`: the quantization after it finds in shared memory what it would have read from the outermost
 one else, where the input fits and input and output together do not.
 
-Global constants (p, 5.3, 0.74, 0.24, latencies) are calibrated over all devices in
+Global constants (p, 5.3, 0.74, 0.24, the ratio of latencies) are calibrated over all devices in
 tests/data/silicon/vector_ops.csv, 2026-11-22; the rest is accel_models/kernel_library/vector.py's.
 Not modeled: rows that do not fill their last warp, tails of waves, dies that share an L2.
 """

@@ -119,6 +119,10 @@ MatmulFormat = _but_for(MatmulKernel)
 class MatmulKernels(MatmulKernel):
     """Of a library."""
 
+    profiler: Annotated[Seconds | None, Fitted(0.1e-6, 15e-6)] = Field(
+        default=None,
+        description="what TensorRT's layer profiler adds to a kernel: of measurements, not of runs",
+    )
     formats: dict[str, MatmulFormat] = Field(  # type: ignore[valid-type]
         default={}, description="kernels of these formats, where they differ"
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from accel_models.engines.tile import ceil_div
 from accel_models.kernel_library.matmul import MatmulKernel, MatmulKernels
 from accel_models.mapping_rules import LevelRules
 from accel_models.path import Path
@@ -84,7 +85,9 @@ def cost_of(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
     busy = {name: seconds * scale for name, seconds in busy.items()}
     busy[outer] += parts["store"]
     if problem.epilogue_ops:
-        busy["vector"] = path.vector_seconds(dict(problem.epilogue_ops), path.cores)
+        busy["vector"] = path.vector_seconds(
+            dict(problem.epilogue_ops), _at_work(problem, chosen, path)
+        )
     work = replace(
         cost.work,
         busy=busy,
@@ -124,6 +127,18 @@ def chosen_kernel(problem: Contraction, path: Path) -> Chosen | None:
 
 
 CALLED = {"fp4": "nvfp4"}  # pairs by what libraries call their kernels
+
+
+def _at_work(problem: Contraction, chosen: Chosen, path: Path) -> float:
+    """Cores that have a block, on average over the rounds."""
+    if chosen.tile is None:
+        return path.cores
+    m, n, split = chosen.tile
+    tiles = ceil_div(problem.length("m"), m) * ceil_div(problem.length("n"), n)
+    blocks = problem.length("b") * tiles * split
+    return blocks / ceil_div(blocks, path.cores)
+
+
 PARAMETERS = {  # of a resource's time
     "matrix": "issue",
     "in_flight": "step_latency",

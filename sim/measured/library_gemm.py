@@ -23,7 +23,7 @@ from mappers.library.vector import Rows, stream_times
 from sim.measured.cases import MEGA, Case
 from sim.measured.gemm import Dtype, dtype_of
 from sim.measured.library import Answer, Predicted, by_group
-from sim.measured.methods import framework_of, method_of
+from sim.measured.methods import PROFILER, framework_of, method_of
 
 
 def gemm_predictions(cases: Sequence[Case], path: Path) -> list[Answer]:
@@ -68,7 +68,8 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
         throttled=method.sustained,
     )
     times = matmul_times(gemms, machine, kernel)
-    seconds = times.latency_s + method.added_s
+    profiled = cases[0].values.get("method") == PROFILER
+    seconds = times.latency_s + method.added_s + ((profiled and library.profiler) or 0.0)
     if gemms.fresh:
         seconds = seconds + _quantizing(gemms, out_bytes, path)
     tiles = _tiles(kernel, machine)

@@ -22,10 +22,11 @@ class Method:
     sustained: bool = True
 
 
+PROFILER = "trt_layer_profiler"  # what it adds differs by machine: a kernel library says it
 METHODS: dict[str, Method] = {
     "cudagraph": Method(),
     # one run, after three multiplications of 12288 squared; clocks are still those of a burst
-    "trt_layer_profiler": Method(cold=True, sustained=False),
+    PROFILER: Method(cold=True, sustained=False),
     # a clock on the host around one eager op and a synchronization: LLMCompass (ISCA 2024), 20-45
     # us of launch and Python whatever the op
     "pytorch_wallclock": Method(added_s=30e-6, sustained=False),

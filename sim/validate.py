@@ -27,6 +27,7 @@ from mappers.library.power import SUSTAINED
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
+from sim.measured.methods import method_of
 from sim.measured.power import reading
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
@@ -165,6 +166,7 @@ def _mapped(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judg
                 predicted = reading(case, watts_of, machine.power.static)
             else:
                 predicted = sum(p.count * float(p.cost.latency_s) for p in placed)
+                predicted += method_of(case).added_s
         except RowError:
             raise
         except UserError as problem:

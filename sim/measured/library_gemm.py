@@ -65,7 +65,7 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
         path.peak_macs_per_s(pair),
         np.full_like(m, np.inf) if method.cold else passed,
         fresh=_quantized(cases[0], dtype),
-        throttled=method.sustained,
+        sustained=method.sustained,
     )
     times = matmul_times(gemms, machine, kernel)
     profiled = cases[0].values.get("method") == PROFILER

@@ -19,13 +19,14 @@ import sys
 from pathlib import Path
 
 from accel_models.library import SEARCH_PATH
+from sim.cli.docs_accuracy import ACCURACY_REGIONS
 from sim.cli.docs_costs import COST_REGIONS
 from sim.cli.docs_regions import TABLES
 from sim.cli.docs_workloads import WORKLOAD_REGIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DIFFERENCE = 4
-REGIONS = TABLES | COST_REGIONS | WORKLOAD_REGIONS
+REGIONS = TABLES | COST_REGIONS | WORKLOAD_REGIONS | ACCURACY_REGIONS
 SCHEMAS = ("design", "system", "mapping", "ops", "requests", "run", "map", "verify")
 WIDTH = 100  # of a terminal, for commands that ask
 

@@ -19,6 +19,7 @@ from accel_models.engines.vector import VectorEngine
 from accel_models.facts import Count, Facts, Switch
 from accel_models.kernel_library import Kernels
 from accel_models.kernel_library.collective import CollectiveKernels
+from accel_models.kernel_library.fitted import Fitted
 from accel_models.mapping_rules import MappingRules
 from accel_models.memory import Memories
 from accel_models.quantity import (
@@ -67,8 +68,10 @@ class Price(Facts):
 class Control(Facts):
     """What it costs to start work and to keep engines in step."""
 
-    launch: Seconds = Field(description="from one op to the next: kernel launch or issue")
-    sync: Seconds | None = Field(
+    launch: Annotated[Seconds, Fitted(0.05e-6, 100e-6, "us")] = Field(
+        description="from one op to the next: kernel launch or issue"
+    )
+    sync: Annotated[Seconds | None, Fitted(1e-9, 10e-6, "ns")] = Field(
         default=None, description="matrix and vector engine handing a tile over"
     )
     dispatch: Literal["dynamic", "static"] = Field(

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from accel_models.facts import Count, Facts, Fraction, Switch
+from accel_models.kernel_library.fitted import Fitted
 from accel_models.quantity import (
     Bytes,
     BytesPerSecond,
@@ -37,7 +38,9 @@ class Memory(Facts):
     )
     read_bandwidth: BytesPerSecond | None = None
     write_bandwidth: BytesPerSecond | None = None
-    efficiency: Fraction = Field(description="achievable share of the bandwidth in long runs")
+    efficiency: Annotated[Fraction, Fitted(0.2, 1.0)] = Field(
+        description="achievable share of the bandwidth in long runs"
+    )
     latency: Seconds = Field(
         description="from a core's request to its data, with nothing else waiting"
     )

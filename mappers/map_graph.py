@@ -140,3 +140,10 @@ def takes_some(graph: Graph, path: Path) -> bool:
             if takes(path.engine.pe, b, a):
                 return True
     return False
+
+
+def mappings_in(memo: Memo, design: Design, objective: str = "latency") -> Memo:
+    """The mappings found, without what they cost: for a design that has the same room and other
+    numbers. What is best there may differ."""
+    keys = [(name, objective) for name in design.cores]
+    return {key: memo[key] for key in keys if key in memo}

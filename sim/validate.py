@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
 from mappers.library.power import SUSTAINED
+from mappers.map_graph import Memo
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
@@ -109,7 +109,7 @@ def validate(
     cases = of_device(cases, device, machine.measured_as)
     started = time.perf_counter()
     shown = progress(cases, len(cases)) if progress else cases
-    rows = tuple(_judged(shown, machine, OPS[name]))
+    rows = tuple(judged(shown, machine, OPS[name]))
     seconds = time.perf_counter() - started
     return Validation(machine, str(file), name, OPS[name], rows, seconds, _warnings(machine, cases))
 
@@ -122,14 +122,18 @@ def _warnings(machine: Design, cases: Sequence[Case]) -> tuple[str, ...]:
     return (f"rows of {', '.join(sorted(others))} are judged with {machine.name}, which is {own}",)
 
 
-def _judged(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judged]:
+def judged(
+    cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo | None = None
+) -> Iterator[Judged]:
+    """Every case with its prediction. `memo` as in `map_graph`: a caller that asks again, of the
+    same cores with other numbers, may pass the mappings found."""
     library = kind.library
     paths = [memory_path(machine, name) for name in machine.cores]
     known = [path for path in paths if library and has_kernels(path, library.block)]
     if library and known:
         yield from _by_library(list(cases), known[0], library)
     else:
-        yield from _mapped(cases, machine, kind)
+        yield from _mapped(cases, machine, kind, {} if memo is None else memo)
 
 
 def has_kernels(path: MemoryPath, block: str) -> bool:
@@ -149,9 +153,9 @@ def _by_library(cases: Sequence[Case], path: MemoryPath, library: Library) -> It
             yield Judged(case, answer.seconds, answer.bound_by, answer.tile)
 
 
-def _mapped(cases: Iterable[Case], machine: Design, kind: Kind) -> Iterator[Judged]:
-    memo: dict[Any, Any] = {}
-
+def _mapped(
+    cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo
+) -> Iterator[Judged]:
     def placed_of(case: Case) -> list[Placed]:
         return [p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)]
 

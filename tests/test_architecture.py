@@ -35,6 +35,9 @@ LARGER = {
     "sim/cli/map.py:map_to()": "an option of the command is an argument",
     "sim/cli/verify.py:verify": "an option of the command is an argument with its help",
     "sim/cli/verify.py:verify()": "an option of the command is an argument",
+    "sim/cli/calibrate.py:calibrate": "an option of the command is an argument with its help",
+    "sim/cli/calibrate.py:calibrate()": "an option of the command is an argument",
+    "sim/calibrate.py:calibrate()": "the command's options as keywords, one to one",
     "sim/api.py:simulate()": "the command's options as keywords, one to one",
 }
 

@@ -74,13 +74,13 @@ class MatmulKernel(Facts):
     issue: Annotated[Fraction, Fitted(0.2, 1.0)] = Field(
         description="share of the engine's peak that a main loop reaches"
     )
-    launch: Annotated[Seconds, Fitted(0.5e-6, 20e-6)] = Field(
+    launch: Annotated[Seconds, Fitted(0.5e-6, 20e-6, "us")] = Field(
         description="of a kernel that has nothing to do: launch, fill and drain"
     )
-    step_latency: Annotated[Seconds, Fitted(10e-9, 3e-6)] = Field(
+    step_latency: Annotated[Seconds, Fitted(10e-9, 3e-6, "ns")] = Field(
         description="that a block's step takes at least, alone on its core"
     )
-    split_latency: Annotated[Seconds, Fitted(0.3e-6, 8e-6)] = Field(
+    split_latency: Annotated[Seconds, Fitted(0.3e-6, 8e-6, "us")] = Field(
         description="of the kernel that adds up the parts"
     )
     exposed_store: Annotated[float, Field(ge=0, le=2), Fitted(0.0, 1.5)] = Field(
@@ -96,7 +96,7 @@ class MatmulKernel(Facts):
         description="of the shared memory's capacity, what may lie between two uses of an operand "
         "for it to be found there"
     )
-    mac_energy: Annotated[Joules, Fitted(0.05e-12, 6e-12)] = Field(
+    mac_energy: Annotated[Joules, Fitted(0.05e-12, 6e-12, "pJ")] = Field(
         description="of a multiply-accumulate with all that moves for it in its core: what power "
         "limits"
     )

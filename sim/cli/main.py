@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from kernels_ref.errors import UserError
+from sim.cli.calibrate import calibrate
 from sim.cli.import_ import import_
 from sim.cli.map import map_to
 from sim.cli.schema import schema
@@ -80,7 +81,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "simulate": simulate, "map": map_to, "verify": verify, "show": show, "schema": schema,
-    "import": import_, "validate": validate,
+    "import": import_, "validate": validate, "calibrate": calibrate,
 }  # fmt: skip
 for _name, _command in COMMANDS.items():
     app.command(_name)(_guarded(_command))

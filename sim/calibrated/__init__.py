@@ -1,0 +1,1 @@
+"""A design's parameters fitted to measurements: which there are, the fit, and writing them."""

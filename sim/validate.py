@@ -153,9 +153,7 @@ def _by_library(cases: Sequence[Case], path: MemoryPath, library: Library) -> It
             yield Judged(case, answer.seconds, answer.bound_by, answer.tile)
 
 
-def _mapped(
-    cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo
-) -> Iterator[Judged]:
+def _mapped(cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo) -> Iterator[Judged]:
     def placed_of(case: Case) -> list[Placed]:
         return [p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)]
 

@@ -79,32 +79,32 @@ class AttentionKernel(Facts):
     transposes_values: Rate | None = Field(
         default=None, description="elements per cycle and core, where values must be transposed"
     )
-    launch: Annotated[Seconds | None, Fitted(1e-6, 25e-6)] = None
-    block: Annotated[Seconds | None, Fitted(0.1e-6, 10e-6)] = None
+    launch: Annotated[Seconds | None, Fitted(1e-6, 25e-6, "us")] = None
+    block: Annotated[Seconds | None, Fitted(0.1e-6, 10e-6, "us")] = None
     issue: Annotated[Efficiency | None, Fitted(0.15, 1.1)] = None
-    append: Annotated[Seconds | None, Fitted(0.05e-6, 20e-6)] = None
+    append: Annotated[Seconds | None, Fitted(0.05e-6, 20e-6, "us")] = None
 
 
 class AttentionKernels(Facts):
     """Of a generation of machines. The first pair of formats is the one its times are of."""
 
     kernels: Annotated[dict[str, AttentionKernel], Field(min_length=1)]
-    launch: Annotated[Seconds, Fitted(1e-6, 25e-6)] = Field(
+    launch: Annotated[Seconds, Fitted(1e-6, 25e-6, "us")] = Field(
         description="of the append kernel and this one, with their start and end"
     )
-    block: Annotated[Seconds, Fitted(0.1e-6, 10e-6)] = Field(
+    block: Annotated[Seconds, Fitted(0.1e-6, 10e-6, "us")] = Field(
         description="before a block's first step and after its last"
     )
     issue: Annotated[Efficiency, Fitted(0.15, 1.1)] = Field(
         description="share of the peak rates that a prompt sustains"
     )
-    append: Annotated[Seconds, Fitted(0.05e-6, 20e-6)] = Field(
+    append: Annotated[Seconds, Fitted(0.05e-6, 20e-6, "us")] = Field(
         description="of a block of the append kernel, which has one for each token"
     )
-    second: Annotated[Seconds | None, Fitted(0.1e-6, 10e-6)] = Field(
+    second: Annotated[Seconds | None, Fitted(0.1e-6, 10e-6, "us")] = Field(
         default=None, description="of a small kernel beside: combine, copies, schedule"
     )
-    step: Annotated[Seconds | None, Fitted(0.02e-6, 6e-6)] = Field(
+    step: Annotated[Seconds | None, Fitted(0.02e-6, 6e-6, "us")] = Field(
         default=None, description="of a step, with nothing in flight; where not specialized"
     )
     overlap: Annotated[Efficiency | None, Fitted(0.02, 1.2)] = Field(

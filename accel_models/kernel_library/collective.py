@@ -32,10 +32,10 @@ class Crossing(Facts):
 class Protocol(Facts):
     """Of an algorithm: setup + steps x step + bytes on the wire / (share x bandwidth)."""
 
-    setup: Annotated[Seconds, Fitted(0.5e-6, 100e-6)] = Field(
+    setup: Annotated[Seconds, Fitted(0.5e-6, 100e-6, "us")] = Field(
         description="from launch to finish, messages aside"
     )
-    step: Annotated[Seconds, Fitted(0.1e-6, 20e-6)] | None = Field(
+    step: Annotated[Seconds, Fitted(0.1e-6, 20e-6, "us")] | None = Field(
         default=None, description="from one chip to the next (nothing)"
     )
     share: Annotated[Fraction, Fitted(0.01, 1.0)] = Field(

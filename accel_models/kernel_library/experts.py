@@ -22,7 +22,7 @@ from accel_models.facts import Facts, Fraction
 from accel_models.kernel_library.fitted import Fitted
 from accel_models.quantity import Seconds
 
-Setup = Annotated[Seconds, Fitted(3e-6, 100e-6)]
+Setup = Annotated[Seconds, Fitted(3e-6, 100e-6, "us")]
 Issue = Annotated[Fraction, Fitted(0.1, 1.0)]
 
 

@@ -20,7 +20,7 @@ from accel_models.quantity import Seconds
 class VectorKernels(Facts):
     """Of a generation: what its streaming kernels reach."""
 
-    floor: Annotated[Seconds, Fitted(0.8e-6, 6e-6)] = Field(
+    floor: Annotated[Seconds, Fitted(0.8e-6, 6e-6, "us")] = Field(
         description="the shortest kernel, with the gap to the next one in a graph"
     )
     dram: Annotated[Fraction, Fitted(0.5, 0.97)] = Field(
@@ -31,7 +31,7 @@ class VectorKernels(Facts):
     )
     lanes: Count = Field(description="threads that a core issues an instruction for each cycle")
     threads: Count = Field(description="threads that reside on a core")
-    maximum: Annotated[Seconds, Fitted(1e-6, 15e-6)] | None = Field(
+    maximum: Annotated[Seconds, Fitted(1e-6, 15e-6, "us")] | None = Field(
         default=None,
         description="what a scale of the data's own adds to quantization besides reading them: "
         "kernels that find the largest element, and set the scale",

@@ -38,8 +38,7 @@ FLOOR = 1e-12  # of the largest eigenvalue: a direction that no row tells anythi
 
 @dataclass(frozen=True)
 class Problem:
-    """`predict` gives what is predicted of the rows of these indices, with these values, in the unit of
-    `measured`."""
+    """`predict` says what the rows of these indices are with these values, in `measured`'s unit."""
 
     parameters: Sequence[Parameter]
     measured: Values

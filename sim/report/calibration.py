@@ -72,15 +72,7 @@ def show_calibration(found: Calibration, console: Console) -> None:
     for told in found.told:
         table.add_row(*_cells(told, len(above)))
     console.print(table)
-    scores = Table(header_style="bold", pad_edge=False)
-    for name in ("rows", "n", "MAPE before", "fitted", "cross-validated", "unseen"):
-        scores.add_column(name, justify="left" if name == "rows" else "right")
-    for group, score in {"all": found.overall, **found.groups}.items():
-        shares = (score.start_mape, score.mape, score.cv_mape, score.unseen_mape)
-        scores.add_row(
-            group, str(score.rows), *("" if s is None else f"{100 * s:.1f} %" for s in shares)
-        )
-    console.print(scores)
+    console.print(_scores(found))
     for why, count in found.unsupported.items():
         console.print(f"[yellow]{count} rows without a prediction: {why}[/]")
 

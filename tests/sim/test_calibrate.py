@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from accel_models.kernel_library.fitted import Fitted
 from accel_models.quantity import Seconds
 from accel_models.read_design import parse_design, read_design
+from accel_models.reader import parse_yaml
 from kernels_ref.errors import UserError
 from sim.calibrate import calibrate
 from sim.calibrated.edit import edited
@@ -112,7 +113,7 @@ def test_by_itself_it_takes_what_the_rows_depend_on(measure):
 
 def test_what_no_row_depends_on_is_said_or_refused(measure):
     path = measure("h100_sxm", {})
-    found = calibrate("h100_sxm", path, params=["*.matmul.launch", "*.fp8.launch"])
+    found = calibrate("h100_sxm", path, params=["*.matmul.launch", "*.matmul.formats.fp8.launch"])
     (other,) = [told for told in found.told if told.parameter.path[-2] == "fp8"]
     assert other.value == other.parameter.value
     assert not other.identifiable
@@ -122,7 +123,7 @@ def test_what_no_row_depends_on_is_said_or_refused(measure):
         "value",
     )
     with pytest.raises(UserError, match=r"depend on none of the parameters: .*fp8.launch$"):
-        calibrate("h100_sxm", path, params=["*.fp8.launch"])
+        calibrate("h100_sxm", path, params=["*.matmul.formats.fp8.launch"])
 
 
 def test_a_parameter_stops_at_its_bound(measure):
@@ -379,7 +380,7 @@ def test_the_command_says_it_in_json_and_as_yaml(measure, tmp_path):
 
 def test_a_document_says_nothing_of_what_no_row_tells(measure):
     path = measure("h100_sxm", {})
-    found = calibrate("h100_sxm", path, params=["*.matmul.launch", "*.fp8.launch"])
+    found = calibrate("h100_sxm", path, params=["*.matmul.launch", "*.matmul.formats.fp8.launch"])
     document = calibration_document(found)
     assert document["parameters"][1]["interval"] is None
     assert document["parameters"][1]["identifiable"] is False
@@ -412,3 +413,30 @@ def test_rows_that_the_design_cannot_do_are_said(measure):
     assert found.overall.rows == len(SHAPES)
     assert sum(found.unsupported.values()) == 1
     assert "1 rows without a prediction" in found.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [("a100_sxm", "ampere"), ("l40s", "ada"), ("h100_sxm", "hopper"), ("b200", "blackwell")],
+)
+def test_every_value_of_a_shipped_generation_can_be_replaced(name, generation, tmp_path):
+    text = (ROOT / "designs" / "generation" / f"{generation}.yaml").read_text()
+    document = parse_yaml(text, generation)
+    design = read_design(name)
+    new = {
+        p.path: min(p.fitted.high, max(p.fitted.low, 1.05 * p.value))
+        for p in parameters(design)
+        if p.path in document.places
+    }
+    assert new
+    (tmp_path / "generation").mkdir()
+    changed = edited(text, fit_of(new), "calibrated: new.csv")
+    (tmp_path / "generation" / f"{generation}.yaml").write_text(changed)
+    (tmp_path / "gpu").mkdir()
+    own = tmp_path / "gpu" / f"{name}.yaml"
+    own.write_text((ROOT / "designs" / "gpu" / f"{name}.yaml").read_text())
+    again = read_design(str(own))
+    read = {p.path: p.value for p in parameters(again) if p.path in new}
+    assert read == pytest.approx(new, rel=0.005)
+    assert {again.source_of(path).text for path in new} == {"new.csv"}
+    assert len(changed.splitlines()) == len(text.splitlines())

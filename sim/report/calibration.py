@@ -56,7 +56,7 @@ def _parameter(told: Told) -> dict[str, Any]:
         "low": parameter.fitted.low,
         "high": parameter.fitted.high,
         "interval": None if interval is None or isinf(interval[0]) else list(interval),
-        "at_bound": told.at_bound or None,
+        "at_bound": bool(told.at_bound),
         "identifiable": told.identifiable,
     }
 

@@ -370,7 +370,7 @@ def test_the_command_says_it_in_json_and_as_yaml(measure, tmp_path):
     assert first["name"] == "cores.sm.kernels.matmul.launch"
     assert first["path"] == [*LIBRARY, "launch"]
     assert first["low"] < first["interval"][0] < first["value"] < first["interval"][1]
-    assert (first["at_bound"], first["identifiable"]) == (None, True)
+    assert (first["at_bound"], first["identifiable"]) == (False, True)
     shown = CliRunner().invoke(app, [*words, "--date", "2026-11-22"]).stdout
     block = shown[shown.index("source:") :]
     text = f"extends: h100_sxm\n{block}"

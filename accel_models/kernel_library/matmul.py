@@ -119,7 +119,7 @@ MatmulFormat = _but_for(MatmulKernel)
 class MatmulKernels(MatmulKernel):
     """Of a library."""
 
-    profiler: Annotated[Seconds | None, Fitted(0.1e-6, 15e-6)] = Field(
+    profiler: Annotated[Seconds | None, Fitted(0.1e-6, 15e-6, "us")] = Field(
         default=None,
         description="what TensorRT's layer profiler adds to a kernel: of measurements, not of runs",
     )

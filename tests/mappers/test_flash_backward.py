@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import without_library
 
 from accel_models.path import memory_path
-from accel_models.read_design import read_design
 from accel_models.reader import DesignError
 from kernels_ref.formats import get_format
 from mappers import map_graph
@@ -22,7 +22,7 @@ from workloads.ops import Attention, AttentionBackward, Update
 from workloads.phase import train
 from workloads.training import training
 
-A100 = read_design("a100_sxm")
+A100 = without_library("a100_sxm")
 
 
 def forward(batch=1, heads=8, kv_heads=2, length=512, width=64, **more):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sketch import Sketch, plan_of
-from tiny import attention_graph, design_dict, engine, memory, parse
+from tiny import attention_graph, design_dict, engine, memory, parse, without_library
 
 from accel_models.design import Design
 from accel_models.path import memory_path
@@ -253,7 +253,7 @@ def looked_up() -> Sketch:
 
 
 def test_tables_are_made_with_the_activation_rather_than_alone_or_in_every_core():
-    design = read_design("lut_tensor_core_a100_4x")
+    design = without_library("lut_tensor_core_a100_4x")
     first, second = map_graph(looked_up().graph(), design, cores="sm").placed
     assert [op.name for op in first.fused] == ["quantize1", "quantize1.tables"]
     path = memory_path(design, "sm")

@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tiny import FP16, attention_graph, design_dict, engine, memory, parse
+from tiny import FP16, attention_graph, design_dict, engine, memory, parse, without_library
 
 from accel_models.design import Design
-from accel_models.read_design import read_design
 from mappers import map_graph
 from sim import analytic
 from workloads import build, prefill, read_config
@@ -17,7 +16,7 @@ from workloads.graph import Graph, Node, Tensor, check
 from workloads.ops import Attention, Einsum, Experts, Window
 from workloads.phase import encode, ragged
 
-A100 = read_design("a100_sxm")
+A100 = without_library("a100_sxm")
 
 
 def one_op(op, shapes: dict[str, tuple[int, ...]], weights: tuple[str, ...] = ("w",)) -> Graph:

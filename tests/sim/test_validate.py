@@ -4,8 +4,8 @@ import json
 from math import sqrt
 
 import pytest
+from tiny import without_library
 
-from accel_models.design import Design
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
@@ -33,7 +33,7 @@ def csv(tmp_path):
 def gemm_us(dtype: str, m: int, n: int, k: int, csv) -> float:
     """Kernels of one row, mapped by themselves."""
     (case,), _ = read_cases(csv(GEMM, f"X,{dtype},{m},{n},{k},1,,"))
-    placed = [p for g in gemm_graphs(case) for p in map_graph(g, read_design("h100_sxm"))]
+    placed = [p for g in gemm_graphs(case) for p in map_graph(g, without_library("h100_sxm"))]
     return 1e6 * sum(float(p.cost.latency_s) for p in placed)
 
 
@@ -41,7 +41,7 @@ def test_scores_by_hand(csv):
     predicted = gemm_us("bf16", 64, 1024, 512, csv)
     bands = ((1.0, "", ""), (0.8, predicted, predicted), (2.0, 2 * predicted, 3 * predicted))
     rows = [f"X,bf16,64,1024,512,{predicted * f},{least},{most}" for f, least, most in bands]
-    found = validate("h100_sxm", csv(GEMM, *rows)).scores()
+    found = validate(without_library("h100_sxm"), csv(GEMM, *rows)).scores()
     assert found["mape"] == pytest.approx((0 + 0.25 + 0.5) / 3)
     assert found["median_ape"] == pytest.approx(0.25)
     assert found["geomean_ratio"] == pytest.approx((1 * 1.25 * 0.5) ** (1 / 3))
@@ -143,13 +143,6 @@ def test_attention_reads_a_cache_in_steps_only(csv):
     assert prompt8 < prompt < 1.05 * prompt8  # the cache is only written
     assert step8 < 0.8 * step  # and read
     assert found.rows[2].bound_by == "hbm"
-
-
-def without_library(name: str) -> Design:
-    """The design as if nothing were known of its kernels."""
-    design = read_design(name)
-    cores = {key: core.model_copy(update={"kernels": None}) for key, core in design.cores.items()}
-    return design.model_copy(update={"cores": cores})
 
 
 def test_attention_of_a_library_is_its_kernels(csv):

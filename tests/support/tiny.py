@@ -9,7 +9,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from accel_models.design import Design
-from accel_models.read_design import parse_design
+from accel_models.read_design import parse_design, read_design
 from accel_models.reader import DesignError
 from kernels_ref.formats import FORMATS
 from mappers import map_graph
@@ -18,6 +18,14 @@ from workloads.graph import Graph, Node, Tensor, check
 from workloads.ops import Attention, Einsum, Vector
 
 FP16 = FORMATS["fp16"]
+
+
+def without_library(name: str) -> Design:
+    """The shipped design as if nothing were known of its kernels: what the mapper finds."""
+    design = read_design(name)
+    cores = {key: core.model_copy(update={"kernels": None}) for key, core in design.cores.items()}
+    links = {key: link.model_copy(update={"library": None}) for key, link in design.links.items()}
+    return design.model_copy(update={"cores": cores, "links": links})
 
 
 def memory(capacity: str, bandwidth: str, **more: Any) -> dict[str, Any]:

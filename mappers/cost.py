@@ -116,7 +116,8 @@ def compose(work: Work, path: Path) -> Cost:
     work = _one_vector_engine(work) if path.runs_on == "vector" else work
     dynamic = sum(work.joules.values())
     power = path.design.power
-    busy = {"power": dynamic / (power.limit - power.static)} | work.busy
+    busy = dict(work.busy)
+    busy.setdefault("power", dynamic / (power.limit - power.static))
     launch, access = path.control.launch, path.access_latency_s()
     if work.launch_s is not None:
         launch, access = work.launch_s, 0.0

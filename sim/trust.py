@@ -42,7 +42,7 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return (*stated, ("power", "limit"), ("power", "static"))
     if stated:  # of a link, or a library's kernel
         return stated
-    if resource in ("launch", "sync"):
+    if resource == "launch" or (resource == "sync" and path.control.sync):
         return ((*core, "control", resource),)
     return ((*path.farthest().at, "latency"),)
 

@@ -134,11 +134,11 @@ def test_what_is_mapped(run: Any) -> None:
 
 def test_an_op_costs_no_more_than_in_a_simulation(run: Any) -> None:
     """And little less: a simulation stops within half a percent, or when its budget is spent, and
-    does the norm before it in the same kernel."""
-    words = ("a100_sxm", "opt-125m", "--context", "64")
+    does the norm before it in the same kernel. On a machine without a library of kernels."""
+    words = ("tpu_v4", "opt-125m", "--context", "64", "--formats", "bf16")
     ops = run("simulate", *words, "--json").document["ops"]
     (alone,) = [op for op in ops if op["name"] == "lm_head"]
-    mapped = run("map", "a100_sxm", "--op", "opt-125m:lm_head", *words[2:], "--json").document
+    mapped = run("map", "tpu_v4", "--op", "opt-125m:lm_head", *words[2:], "--json").document
     assert alone["fused"] == ["decoder.final_layer_norm"]
     assert 0.9 * alone["latency_s"] < mapped["latency_s"] <= alone["latency_s"]
 

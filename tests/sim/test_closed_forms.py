@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tiny import without_library
 
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
@@ -88,8 +89,9 @@ def test_h200_decodes_faster_only_by_its_memory():
 
 def test_narrow_weights_decode_faster_and_convert():
     """w4a16 reads about a quarter of the projections' bytes; conversions run beside."""
-    wide = simulate("a100_sxm", "llama-2-7b", "decode")
-    narrow = simulate("a100_sxm", "llama-2-7b", "decode", formats="w4a16-g128")
+    machine = without_library("a100_sxm")
+    wide = simulate(machine, "llama-2-7b", "decode")
+    narrow = simulate(machine, "llama-2-7b", "decode", formats="w4a16-g128")
     a, b = op_of(wide, "gate_proj"), op_of(narrow, "gate_proj")
     ratio = a.traffic["hbm"]["weight"].read / b.traffic["hbm"]["weight"].read
     assert ratio == pytest.approx(16 / (4 + 20 / 128), rel=1e-6)

@@ -118,7 +118,7 @@ def test_least_seconds_are_below_every_latency(text):
     graph = build(read_config("llama-3-8b"), prefill(1, 2048))
     graph = apply(graph, text) if text else graph
     run = simulate("a100_sxm", "llama-3-8b", "prefill", prompt=2048, apply=text)
-    assert 0.2 * run.latency_s < least_seconds(graph, design) < run.latency_s
+    assert 0.1 * run.latency_s < least_seconds(graph, design) < run.latency_s
 
 
 def test_documents_say_who_does_what(split):

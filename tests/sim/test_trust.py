@@ -102,7 +102,12 @@ DESIGNS = [
 @pytest.mark.parametrize("name", DESIGNS)
 def test_every_shipped_design_runs_and_adds_up(name):
     """A small model through every design: totals, shares, exposed times, bands."""
-    formats = {"gemmini_16x16": "w8a8", "systolic_128x128": "w8a8", "tpu_v4": "bf16"}
+    formats = {
+        "gemmini_16x16": "w8a8",
+        "systolic_128x128": "w8a8",
+        "tpu_v4": "bf16",
+        "tpu_v6e": "bf16",
+    }
     formats |= {"int8_systolic": "w8a8", "bitfusion": "w8a8", "mixpe_w4a8": "w4a8-g128"}
     formats |= dict.fromkeys(("mixpe_w4a16", "ant_like", "olive_like", "bitmod_like"), "w4a16-g128")
     formats |= {"mxint8_mmu": "mxint8", "nvfp4_mmu": "nvfp4", "unpu_like": "w2a8"}

@@ -220,6 +220,7 @@ def test_kernels_are_the_pe_s(name: str, pe: str) -> None:
             assert (mode.kernel, pair_of(f"{pair}->{mode.accumulate}")) in named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "formats"), RUNS)
 def test_runs_a_prefill_in_its_formats(name: str, formats: str) -> None:
     """Projections on the matrix engine, not below the time of their MACs at the peak."""

@@ -88,6 +88,7 @@ def test_no_path_of_a_machine(page):
     assert not MACHINE.search(page.read_text("utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", shell_commands())
 def test_commands_of_the_pages_run(line, tmp_path, monkeypatch):
     model = docs.ROOT / "workloads" / "models" / "gpt2.json"

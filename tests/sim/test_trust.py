@@ -99,7 +99,12 @@ DESIGNS = [
 ]
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+QUICK = ("h100_sxm", "tpu_v4", "gemmini_16x16", "mixpe_w4a16")  # the others run in CI
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in DESIGNS]
+)
 def test_every_shipped_design_runs_and_adds_up(name):
     """A small model through every design: totals, shares, exposed times, bands."""
     formats = {

@@ -87,8 +87,10 @@ def searched(problem: Contraction, path: Path, context: Context, what: str) -> M
 
 
 def room(path: Path) -> tuple[Any, ...]:
-    """Equal for paths of one kind of cores that have the same room, and let the same stay."""
-    stay = tuple((name, str(r.stationary)) for name, r in path.core.mapping.levels.items())
+    """Equal for paths of one kind of cores that have the same room, and let the same stay in the
+    same tiles."""
+    rules = path.core.mapping.levels.items()
+    stay = tuple((name, str(r.stationary), str(r.tiles)) for name, r in rules)
     return path.runs_on, path.cores, tuple(level.capacity for level in path.memories), stay
 
 

@@ -116,8 +116,8 @@ def compose(work: Work, path: Path) -> Cost:
     work = _one_vector_engine(work) if path.runs_on == "vector" else work
     dynamic = sum(work.joules.values())
     power = path.design.power
-    busy = dict(work.busy)
-    busy.setdefault("power", dynamic / (power.limit - power.static))
+    spent = dynamic / (power.limit - power.static)
+    busy = work.busy | {"power": max(spent, work.busy.get("power", 0.0))}
     launch, access = path.control.launch, path.access_latency_s()
     if work.launch_s is not None:
         launch, access = work.launch_s, 0.0

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from accel_models.design import Design
+from accel_models.kernel_library.matmul import MatmulKernels
 from accel_models.library import list_designs
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
@@ -136,21 +137,27 @@ def transfers(folder: Path, dtype: str = "bf16") -> Iterator[tuple[str, str, flo
     cases, _ = read_cases(folder / FILES["gemm"][0])
     predict = OPS["gemm"].library
     assert predict
-    designs = {d: n for d, n in own_designs().items() if any(c.device == d for c in cases)}
+    measured_here = {case.device for case in cases if case.values["dtype"] == dtype}
+    designs = {d: n for d, n in own_designs().items() if d in measured_here and _library(n)}
     for device, name in designs.items():
         rows = [c for c in cases if c.device == device and c.values["dtype"] == dtype]
         measured = np.array([case.measured_s for case in rows])
         for other, lender in designs.items():
-            if not len(rows) or not any(
-                c.device == other and c.values["dtype"] == dtype for c in cases
-            ):
-                continue
-            answers = predict.predict(rows, memory_path(_with_kernels(name, lender), "sm"))
+            machine, core = _with_kernels(name, lender)
+            answers = predict.predict(rows, memory_path(machine, core))
             seconds = np.array([getattr(answer, "seconds", np.nan) for answer in answers])
             yield device, other, float(np.abs(seconds / measured - 1).mean())
 
 
-def _with_kernels(name: str, lender: str) -> Design:
+def _library(name: str) -> MatmulKernels | None:
+    """Of the design's first kind of cores."""
+    kernels = next(iter(read_design(name).cores.values())).kernels
+    return kernels.matmul if kernels else None
+
+
+def _with_kernels(name: str, lender: str) -> tuple[Design, str]:
+    """The design with the kernels of another's cores, and which cores have them."""
     design, other = read_design(name), read_design(lender)
-    core = design.cores["sm"].model_copy(update={"kernels": other.cores["sm"].kernels})
-    return design.model_copy(update={"cores": {"sm": core}})
+    (at, core), lent = next(iter(design.cores.items())), next(iter(other.cores.values()))
+    cores = {at: core.model_copy(update={"kernels": lent.kernels})}
+    return design.model_copy(update={"cores": cores}), at

@@ -1,4 +1,4 @@
-"""A design against measurements: every row predicted as `simulate` would, and how far off that is.
+"""A design against measurements: every row predicted, and how far off that is.
 
 A row's kernels are mapped one by one, nothing fused between them, and their latencies added. The
 error of a row is |predicted / measured - 1| (APE). A row that the design cannot do (no PE for its
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from accel_models.design import Design, Power
+from accel_models.explain import nearest
 from accel_models.path import Path as MemoryPath
 from accel_models.path import memory_path
 from accel_models.read_design import read_design
@@ -27,7 +28,7 @@ from mappers.map_graph import Memo
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
-from sim.measured.methods import method_of
+from sim.measured.methods import METHODS, method_of
 from sim.measured.power import reading
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
@@ -115,11 +116,17 @@ def validate(
 
 
 def _warnings(machine: Design, cases: Sequence[Case]) -> tuple[str, ...]:
+    found = []
     others = {case.device for case in cases} - set(machine.measured_as)
-    if not machine.measured_as or not others:
-        return ()
-    own = ", ".join(machine.measured_as)
-    return (f"rows of {', '.join(sorted(others))} are judged with {machine.name}, which is {own}",)
+    if machine.measured_as and others:
+        own = ", ".join(machine.measured_as)
+        rows = f"rows of {', '.join(sorted(others))}"
+        found.append(f"{rows} are judged with {machine.name}, which is {own}")
+    methods = {case.values.get("method", "") for case in cases} - {"", *METHODS}
+    for method in sorted(methods):
+        hint = nearest(method, list(METHODS))
+        found.append(f"method '{method}' is taken as kernels in a loop of their own; {hint}")
+    return tuple(found)
 
 
 def judged(
@@ -137,10 +144,11 @@ def judged(
 
 
 def has_kernels(path: MemoryPath, block: str) -> bool:
-    """Do the cores' library's kernels include these? Of LINKS: has any link a library?"""
+    """Do the cores' library's kernels include these, which need a memory that the cores share? Of
+    LINKS: has any link a library?"""
     if block == LINKS:
         return any(link.library is not None for link in path.design.links.values())
-    return getattr(path.core.kernels, block, None) is not None
+    return path.first_core >= 2 and getattr(path.core.kernels, block, None) is not None
 
 
 def _by_library(cases: Sequence[Case], path: MemoryPath, library: Library) -> Iterator[Judged]:

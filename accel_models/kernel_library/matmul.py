@@ -40,6 +40,10 @@ from accel_models.quantity import Bytes, Joules, Seconds
 Menu = Annotated[list[Count], Field(min_length=1)]
 
 
+# pairs of formats by what libraries call the kernels that do them
+CALLED = {"fp4": "nvfp4"} | dict.fromkeys(("fp8_e5m2", "fp8*fp8_e5m2", "fp8_e5m2*fp8"), "fp8")
+
+
 class Tiles(Facts):
     """Sizes of a block's tile of outputs."""
 
@@ -127,9 +131,14 @@ class MatmulKernels(MatmulKernel):
         default={}, description="kernels of these formats, where they differ"
     )
 
+    def name_of(self, *names: str) -> str | None:
+        """The first of these, or of what libraries call them, that has kernels of its own."""
+        called = [one for name in names for one in (name, CALLED.get(name, name))]
+        return next((name for name in called if name in self.formats), None)
+
     def of(self, *names: str) -> MatmulKernel:
         """The kernels for the first of these formats that has its own, else those of all."""
-        own: Any = next((self.formats[name] for name in names if name in self.formats), None)
+        own: Any = self.formats.get(self.name_of(*names) or "")
         keys = [name for name in MatmulKernel.model_fields if name != "source"]
         given = {name: getattr(own, name) for name in keys if own is not None}
         changed = {name: value for name, value in given.items() if value is not None}

@@ -4,7 +4,8 @@ Bytes and energy are those of the best tile (mappers/flash.py), the time is the 
 (mappers/library/attention.py) with nothing found in L2. A library's measured times include the
 kernel that appends to the cache; here that is an op of its own, so its part and the launch of a
 small kernel are taken off.
-Not by the library: windows, sparse masks, latent heads, prompts that see all of themselves.
+Not by the library: windows, sparse masks, latent heads, prompts that see all of themselves, and a
+few tokens on a long cache (chunks, drafts to verify), which its prompts' kernels would not split.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from mappers.library.attention import OVERLAP_POWER, attention_times
 from mappers.library.attention_blocks import AttentionCases
 from mappers.library.attention_library import AttentionLibrary, attention_library
 from mappers.library.times import Times
+
+LONGER = 4  # times its queries: the keys of what is still priced as a prompt
 
 
 def by_library(flash: Flash, cost: Cost, path: Path, formats: tuple[str, str]) -> Cost | None:
@@ -53,7 +56,7 @@ def by_library(flash: Flash, cost: Cost, path: Path, formats: tuple[str, str]) -
 def _library(flash: Flash, path: Path, formats: tuple[str, str]) -> AttentionLibrary | None:
     op = flash.op
     whole = op.window is None and op.density == 1.0 and not op.latent
-    seen = op.causal or op.q_len == 1
+    seen = op.q_len == 1 or (op.causal and op.kv_len < LONGER * op.q_len)
     if path.runs_on != "matrix" or path.first_core < 2 or not (whole and seen):
         return None
     if op.head_dim != op.v_head_dim:

@@ -67,6 +67,7 @@ class Gemms:
     macs_per_s: float
     passed: Values
     fresh: bool = False
+    wide_bytes: float = 0.0  # of an element as it is multiplied, where it is converted
     sustained: bool = True  # one run after the other, so that the board's power limit holds
 
 
@@ -140,7 +141,7 @@ def _column(gemms: Gemms) -> Gemms:
 
 
 def _tiled(g: Gemms, c: Candidates, machine: Machine, kernel: MatmulKernel) -> dict[str, Values]:
-    per_step = kernel.step / max(g.a_bytes, g.b_bytes)  # of k
+    per_step = kernel.step / max(g.a_bytes, g.b_bytes, g.wide_bytes)  # of k
     down, across = np.ceil(g.m / c.tm), np.ceil(g.n / c.tn)
     blocks = g.b * down * across * c.s
     rounds = np.ceil(blocks / machine.cores)
@@ -172,7 +173,7 @@ def _taken(g: Gemms, c: Candidates, kernel: MatmulKernel) -> Values:
         return np.full((1, 1), True)
     by_rows = np.array(kernel.tiles.m)[np.searchsorted(kernel.tiles.up_to, g.m)]
     taken: Values = c.tm == by_rows
-    return taken
+    return taken | ~taken.any(axis=1, keepdims=True)  # where none of that height fits a core, any
 
 
 def _common(g: Gemms, machine: Machine, kernel: MatmulKernel) -> dict[str, Values]:

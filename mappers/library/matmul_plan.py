@@ -118,15 +118,13 @@ def chosen_kernel(problem: Contraction, path: Path) -> Chosen | None:
         problem.output_bytes,
         path.peak_macs_per_s(problem.datapath),
         passed=np.array([np.inf]),
+        wide_bytes=problem.datapath.activation.bits / 8,
     )
     times, menu = matmul_times(gemms, machine, kernel), candidates(kernel, machine)
     at = int(times.choice[0])
     if at == menu.tm.size:
         return Chosen(None, times)
     return Chosen((int(menu.tm[0, at]), int(menu.tn[0, at]), int(menu.s[0, at])), times)
-
-
-CALLED = {"fp4": "nvfp4"}  # pairs by what libraries call their kernels
 
 
 def _at_work(problem: Contraction, chosen: Chosen, path: Path) -> float:
@@ -154,7 +152,7 @@ def rests_on(problem: Contraction, path: Path) -> dict[str, tuple[tuple[str, ...
     if library is None or chosen_kernel(problem, path) is None:
         return {}
     block = ("cores", path.name, "kernels", "matmul")
-    name = next((name for name in _names(problem) if name in library.formats), None)
+    name = library.name_of(*_names(problem))
     own = library.formats[name] if name else None
 
     def at(key: str) -> tuple[tuple[str, ...], ...]:
@@ -171,7 +169,7 @@ def _names(problem: Contraction) -> tuple[str, ...]:
     pair = problem.datapath
     if pair.convert_weight:
         return f"w{int(8 * problem.weight_bytes)}a{pair.activation.bits}", pair.key
-    return (pair.key, CALLED.get(pair.key, pair.key))
+    return (pair.key,)
 
 
 def _with_tile(path: Path, tile: tuple[int, int]) -> Path:

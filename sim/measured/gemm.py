@@ -13,9 +13,11 @@ from accel_models.explain import nearest
 from kernels_ref.errors import UserError
 from kernels_ref.format_names import parse_formats
 from kernels_ref.formats import get_format
-from sim.measured.cases import Case
+from sim.measured.cases import Case, RowError
 from workloads.graph import Graph, Node, Op, Tensor, check
 from workloads.ops import Einsum, Vector
+
+COPIES = "(copies)"  # of a multiplication in one kernel: no column of a file, set by `layer`
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,19 @@ def dtype_of(case: Case, column: str = "dtype") -> Dtype:
     return DTYPES[name]
 
 
+def quantizes(case: Case, dtype: Dtype) -> bool:
+    """Does a row find scales and quantize its activations first? As its column says, else as its
+    dtype does. Where scales are known, the multiplication's own numbers have the conversion. Raises
+    RowError for a column that says neither 0 nor 1."""
+    said = case.values.get("act_quant")
+    if said not in (None, ""):
+        if said not in ("0", "1", "0.0", "1.0"):
+            raise RowError(f"{case.file}:{case.line}: act_quant: '{said}'; write 0 or 1")
+        if said[0] == "0":
+            return False
+    return dtype.quantized == "scaled"
+
+
 def gemm_graphs(case: Case) -> list[Graph]:
     """The kernels of a row."""
     dtype, (m, n, k) = dtype_of(case), (case.count(c) for c in "MNK")
@@ -66,7 +81,7 @@ def gemm_graphs(case: Case) -> list[Graph]:
     ranks = {"m": m, "n": n, "k": k}
     multiply = Einsum("gemm", ("x", "gemm.weight"), "gemm", ranks, "mk,nk->mn")
     found = [single(multiply, tensors, m)]
-    if dtype.quantized != "as":
+    if dtype.quantized == "converted" or quantizes(case, dtype):
         wide = replace(tensors[0], name="wide", format=base)
         function = "quantize" if dtype.quantized == "scaled" else "requantize"
         op = Vector("quantize", ("wide",), "x", function, m, k)

@@ -18,7 +18,7 @@ from kernels_ref.errors import UserError
 from kernels_ref.formats import get_format
 from sim.measured.cases import Case, RowError
 from sim.measured.comm import comm_graphs
-from sim.measured.gemm import dtype_of, gemm_graphs, single
+from sim.measured.gemm import COPIES, dtype_of, gemm_graphs, single
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph, Tensor
 from workloads.ops import Einsum
@@ -106,7 +106,8 @@ def _row(case: Case, kind: str, **values: object) -> Part:
         "device": case.device,
         "dtype": case.values["dtype"],
         "latency_us": case.values["latency_us"],
-        "method": "kineto_kernel_sum" if vidur else "pytorch_wallclock",
+        "method": case.values.get("method")
+        or ("kineto_kernel_sum" if vidur else "pytorch_wallclock"),
     }
     texts = {name: str(value) for name, value in values.items()}
     return Part(kind, Case(case.file, case.line, own | texts))
@@ -119,7 +120,7 @@ def _multiply(case: Case, n: int, k: int) -> list[Part]:
 def _scores(case: Case, shape: Shape, n: int, k: int) -> list[Part]:
     """Multiplications of all heads."""
     heads = case.count("batch") * _split(case, shape.heads)
-    return [_row(case, "batched", B=heads, M=case.count("q_len"), N=n, K=k)]
+    return [_row(case, "batched", **{COPIES: heads}, M=case.count("q_len"), N=n, K=k)]
 
 
 def _vector(case: Case, op: str, rows: int, width: int) -> list[Part]:
@@ -187,7 +188,7 @@ def layer_graphs(case: Case) -> list[Graph]:
 
 
 def _batched_graphs(case: Case) -> list[Graph]:
-    b, m, n, k = (case.count(name) for name in "BMNK")
+    b, m, n, k = (case.count(name) for name in (COPIES, *"MNK"))
     number = get_format(dtype_of(case).formats)
     shapes = {"a": (b, m, k), "b": (b, n, k), "scores": (b, m, n)}
     tensors = [Tensor(name, shape, number, "activation") for name, shape in shapes.items()]

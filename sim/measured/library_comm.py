@@ -9,6 +9,7 @@ Not predicted: collectives between nodes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -51,11 +52,13 @@ def transfer_of(case: Case, design: Design) -> tuple[str, Transfer]:
     Raises DesignError where the design cannot do it, UserError for an op that is unknown.
     """
     name, chips = case.values["op"], case.count("n_gpus")
-    nodes = _library(case).partition("devices_per_node=")[2]
-    if name == "send_recv_internode" or (nodes.isdigit() and int(nodes) < chips):
+    nodes = re.search(r"devices_per_node=(\d+)", _library(case))
+    if name == "send_recv_internode" or (nodes and int(nodes[1]) < chips):
         raise DesignError(f"{design.name}: {name}: chips of several nodes; a design has no network")
     if name not in FUNCTIONS:
         raise UserError(f"op: no collective '{name}'; {nearest(name, list(FUNCTIONS))}")
+    if chips < 2:
+        raise DesignError(f"{design.name}: {name}: one chip has nothing to exchange")
     own = _library(case).startswith(OWN_ALL_REDUCE)
     dims = [dim if own else _without_custom(dim) for dim in _ports(design, chips)]
     if not dims:

@@ -21,7 +21,7 @@ from mappers.library.matmul import Gemms, candidates, matmul_times
 from mappers.library.times import Values
 from mappers.library.vector import Rows, stream_times
 from sim.measured.cases import MEGA, Case
-from sim.measured.gemm import Dtype, dtype_of
+from sim.measured.gemm import COPIES, dtype_of, quantizes
 from sim.measured.library import Answer, Predicted, by_group
 from sim.measured.methods import PROFILER, framework_of, method_of
 
@@ -50,7 +50,7 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
     name, framework = cases[0].values["dtype"], framework_of(cases[0])
     kernel = library.of(f"{name} {framework}", name, dtype.formats, pair.key)
     m, n, k = (np.array([float(case.count(name)) for case in cases]) for name in "MNK")
-    batch = np.array([float(case.values.get("B", "1")) for case in cases])
+    batch = np.array([float(case.values.get(COPIES, "1")) for case in cases])
     a_bytes, b_bytes = (float(f.bits_per_element) / 8 for f in (activation, weight))
     out_bytes = get_format(dtype.base).bits / 8
     passed = _passed(cases, batch * (a_bytes * m * k + b_bytes * n * k + out_bytes * m * n))
@@ -64,7 +64,8 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
         out_bytes,
         path.peak_macs_per_s(pair),
         np.full_like(m, np.inf) if method.cold else passed,
-        fresh=_quantized(cases[0], dtype),
+        fresh=quantizes(cases[0], dtype),
+        wide_bytes=pair.activation.bits / 8,
         sustained=method.sustained,
     )
     times = matmul_times(gemms, machine, kernel)
@@ -75,13 +76,6 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
     tiles = _tiles(kernel, machine)
     found = zip(seconds, times.bound_by, times.choice, strict=True)
     return [Predicted(float(s), bound, tiles[i]) for s, bound, i in found]
-
-
-def _quantized(case: Case, dtype: Dtype) -> bool:
-    """Does a row find scales and quantize its activations first? As its column says, else as its
-    dtype does. Where scales are known, the multiplication's own numbers have the conversion."""
-    said = case.values.get("act_quant")
-    return dtype.quantized == "scaled" and said in (None, "", "1")
 
 
 def _passed(cases: Sequence[Case], own: Values) -> Values:

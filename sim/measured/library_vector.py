@@ -72,7 +72,7 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
     wall = cases[0].values.get("method") == "pytorch_wallclock"
     name, function = _kernel(op, wall, library)
     times = _times(data, (name, function), path, library)
-    host = HOST_S[name] if wall else 0.0
+    host = HOST_S.get(name, HOST_S["torch"]) if wall else 0.0
     label = f"{name} {function}"
     return [
         Predicted(float(seconds) + host, bound, label)

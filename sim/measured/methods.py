@@ -30,7 +30,8 @@ METHODS: dict[str, Method] = {
     # a clock on the host around one eager op and a synchronization: LLMCompass (ISCA 2024), 20-45
     # us of launch and Python whatever the op
     "pytorch_wallclock": Method(added_s=30e-6, sustained=False),
-    "kineto_kernel_sum": Method(sustained=False),
+    # a model's layers one after the other: their weights push each other out
+    "kineto_kernel_sum": Method(cold=True, sustained=False),
     "xla_trace": Method(),
 }
 

@@ -16,7 +16,7 @@ from mappers import map_graph
 from mappers.library.machine import Machine, machine_of
 from mappers.library.matmul import OVERLAP, Gemms, candidates, matmul_times
 from workloads.builders import build
-from workloads.phase import decode, prefill
+from workloads.phase import decode, prefill, verify
 from workloads.read_model import read_config
 
 MACHINE = Machine(
@@ -183,3 +183,42 @@ def test_machines_need_a_shared_memory():
     assert machine_of(path).cores == path.cores
     with pytest.raises(ValueError, match="share no memory"):
         machine_of(replace(path, first_core=1))
+
+
+def test_no_board_spends_more_than_it_may():
+    """The library's own power and that of the energies which are reported: the longer holds."""
+    graph = build(read_config("llama-3.2-1b"), prefill(1, 4096))
+    for name in ("b200", "h100_sxm"):
+        design = read_design(name)
+        for placed in map_graph(graph, design):
+            watts = float(placed.cost.energy_j) / float(placed.cost.latency_s)
+            assert watts <= design.power.limit * (1 + 1e-9), (name, placed.op.name)
+
+
+def test_a_height_that_no_core_holds_leaves_the_others():
+    tiles = Tiles(m=[16, 512], n=[64], up_to=[16])
+    kernel = KERNEL.model_copy(update={"tiles": tiles, "largest": 512 * 64})
+    small = replace(MACHINE, core_bytes=3 * 128 * 80)
+    assert np.isfinite(latency(gemms(512, 64, 64), kernel, small))
+
+
+def test_formats_go_by_what_libraries_call_their_kernels():
+    library = read_design("b200").cores["sm"].kernels.matmul
+    assert library.of("fp8_e5m2") == library.of("fp8*fp8_e5m2") == library.of("fp8")
+    assert library.of("fp4") == library.of("nvfp4") != library.of("fp8")
+
+
+def test_operands_that_are_widened_take_the_steps_of_what_they_become():
+    narrow = gemms(128, 640, 256, a_bytes=0.5, b_bytes=0.5)
+    wide = replace(narrow, wide_bytes=2.0)
+    steps = [float(matmul_times(g, MACHINE, KERNEL).parts["in_flight"][0]) for g in (narrow, wide)]
+    assert steps == pytest.approx([2 * 1 * 100e-9, 2 * 4 * 100e-9])
+
+
+def test_a_few_tokens_on_a_long_cache_are_not_priced_as_a_prompt():
+    config, design = read_config("llama-3.2-1b"), read_design("b200")
+    one, two = (
+        next(p for p in map_graph(build(config, phase), design) if p.op.kind == "attention")
+        for phase in (decode(1, 32768), verify(1, 2, 32768))
+    )
+    assert float(two.cost.latency_s) < 3 * float(one.cost.latency_s)

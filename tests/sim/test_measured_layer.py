@@ -6,6 +6,7 @@ from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from sim.measured.cases import Case, RowError
+from sim.measured.gemm import COPIES
 from sim.measured.layer import layer_graphs, parts_of
 from sim.measured.library import Predicted
 from sim.measured.library_layer import layer_predictions
@@ -22,7 +23,12 @@ def case(model: str, op: str, **more) -> Case:
 
 
 def shapes(*parts) -> list[tuple[str, ...]]:
-    keys = {"gemm": "MNK", "batched": "BMNK", "vector": ("op", "d0", "d1"), "comm": ("op", "bytes")}
+    keys = {
+        "gemm": "MNK",
+        "batched": (COPIES, *"MNK"),
+        "vector": ("op", "d0", "d1"),
+        "comm": ("op", "bytes"),
+    }
     return [tuple(p.case.values[key] for key in keys[p.kind]) for p in parts]
 
 

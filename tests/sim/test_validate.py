@@ -187,3 +187,27 @@ def test_a_page_shows_rows_and_scores(csv, tmp_path):
     assert "Parity" in text
     assert "Error by M" in text
     assert "arithmetic intensity" in text
+
+
+def test_methods_that_are_not_known_are_said(csv):
+    columns = GEMM + ",method"
+    found = validate("h100_sxm", csv(columns, "X,bf16,64,1024,512,5,,,cudagraf"))
+    assert any("did you mean 'cudagraph'" in warning for warning in found.warnings)
+
+
+def test_quantized_is_zero_or_one(csv):
+    columns = GEMM + ",act_quant"
+    zero, one = (
+        validate("h100_sxm", csv(columns, f"X,fp8,64,1024,512,5,,,{said}")).rows[0].predicted
+        for said in ("0.0", "1")
+    )
+    assert zero < one
+    with pytest.raises(UserError, match="act_quant: 'yes'; write 0 or 1"):
+        validate("h100_sxm", csv(columns, "X,fp8,64,1024,512,5,,,yes"))
+
+
+def test_a_host_s_clock_may_time_any_function(csv):
+    found = validate(
+        "h100_sxm", csv(VECTOR + ",method", "X,rmsnorm,bf16,1024,4096,40,pytorch_wallclock")
+    )
+    assert found.rows[0].predicted > 10e-6

@@ -23,13 +23,12 @@ from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
-from mappers.library.power import SUSTAINED
 from mappers.map_graph import Memo
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
 from sim.measured.methods import METHODS, method_of
-from sim.measured.power import reading
+from sim.measured.power import SUSTAINED, reading
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
 

@@ -111,6 +111,12 @@ def together(values: list[float], norm: float) -> float:
     return float(most * sum((value / most) ** norm for value in values) ** (1 / norm))
 
 
+def overlapped(rest: Map[str, float], norm: float) -> float:
+    """Seconds of what overlaps; power is no queue that others wait for: it stretches them all."""
+    others = [seconds for name, seconds in rest.items() if name != "power"]
+    return max(together(others, norm), rest.get("power", 0.0))
+
+
 def compose(work: Work, path: Path) -> Cost:
     """Latency and energy of `work` on `path` by the formulas above."""
     work = _one_vector_engine(work) if path.runs_on == "vector" else work
@@ -124,7 +130,7 @@ def compose(work: Work, path: Path) -> Cost:
     prologue, epilogue = largest(list(work.head.values())), largest(list(work.tail.values()))
     serial = sum(work.serial.values(), 0.0)
     rest = _rest(replace(work, busy=busy))
-    body = together(list(rest.values()), work.norm)
+    body = overlapped(rest, work.norm)
     launches = work.launches
     fixed = {"launch": launch * launches, "access": access * launches, "sync": work.sync_s}
     phases = {"prologue": prologue, "body": body, "serial": serial, "epilogue": epilogue}
@@ -236,13 +242,10 @@ def saved_without(cost: Cost) -> dict[str, float]:
     parts = (work.head, work.tail, _rest(work))
     norms = (inf, inf, work.norm)
     for name in work.busy:
-        others = sum(
-            together([v for n, v in part.items() if n != name], norm)
-            for part, norm in zip(parts, norms, strict=True)
-        )
-        whole = sum(
-            together(list(part.values()), norm) for part, norm in zip(parts, norms, strict=True)
-        )
+        others = whole = 0.0
+        for part, norm in zip(parts, norms, strict=True):
+            whole += overlapped(part, norm)
+            others += overlapped({n: v for n, v in part.items() if n != name}, norm)
         saved[name] = whole - others + float(work.serial.get(name, 0.0))
     return saved
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from accel_models.path import Path
 from accel_models.reader import DesignError
-from mappers.cost import Cost, compose
+from mappers.cost import Cost, compose, overlapped
 from mappers.flash_problem import Flash
 from mappers.library.attention import OVERLAP_POWER, attention_times
 from mappers.library.attention_blocks import AttentionCases
@@ -38,7 +38,7 @@ def by_library(flash: Flash, cost: Cost, path: Path, formats: tuple[str, str]) -
     busy = dict.fromkeys(cost.work.busy, 0.0)
     busy |= {"matrix": parts["compute"], outer: parts["dram"], shared: parts["l2"]}
     body = _body(times)
-    norm = sum(value**OVERLAP_POWER for value in busy.values()) ** (1 / OVERLAP_POWER)
+    norm = overlapped(busy, OVERLAP_POWER)
     work = replace(
         cost.work,
         busy={name: seconds * body / norm for name, seconds in busy.items()},

@@ -19,7 +19,7 @@ from accel_models.mapping_rules import LevelRules
 from accel_models.path import Path
 from accel_models.reader import DesignError
 from mappers.context import Context, searched
-from mappers.cost import Cost, compose
+from mappers.cost import Cost, compose, overlapped
 from mappers.library.machine import machine_of
 from mappers.library.matmul import OVERLAP, Gemms, candidates, matmul_times
 from mappers.library.times import Times
@@ -79,7 +79,7 @@ def cost_of(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
         shared: parts["l2"],
         **{name: parts[name] for name in ("matrix", "in_flight", "power")},
     }
-    body = sum(value**OVERLAP for value in busy.values()) ** (1 / OVERLAP)
+    body = overlapped(busy, OVERLAP)
     fixed = parts["launch"] + parts["store"] + parts["split"]
     scale = (float(chosen.times.latency_s[0]) - fixed) / body
     busy = {name: seconds * scale for name, seconds in busy.items()}

@@ -107,6 +107,8 @@ def chosen_kernel(problem: Contraction, path: Path) -> Chosen | None:
     if library is None or set(problem.extents) - set(RANKS) or path.first_core < 2:
         return None
     machine, kernel = machine_of(path), library.of(*_names(problem))
+    done = problem.datapath.skip.done  # of the operation's MACs, where zeros are skipped
+    kernel = kernel.model_copy(update={"mac_energy": kernel.mac_energy * done})
     b, m, n, k = (np.array([float(problem.extents.get(rank, 1))]) for rank in RANKS)
     gemms = Gemms(
         b,

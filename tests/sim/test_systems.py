@@ -72,7 +72,8 @@ def test_the_best_ways_are_found(split):
     others = [simulate("dgx_a100", "llama-3-8b", tp=tp, **STEP) for tp in (1, 2, 4)]
     assert found.latency_s == split.latency_s <= min(run.latency_s for run in others)
     frugal = simulate("dgx_a100", "llama-3-8b", objective="energy", **STEP)
-    assert frugal.energy_j <= min(run.energy_j for run in [split, *others])
+    # mappings are chosen by the mapper's own times, for which libraries' stand in afterwards
+    assert frugal.energy_j <= 1.001 * min(run.energy_j for run in [split, *others])
 
 
 def test_what_does_not_fit_gets_more_chips():

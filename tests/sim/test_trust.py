@@ -92,18 +92,15 @@ def test_a_better_source_narrows_the_band():
     assert guess.latency_trust.shares["guessed"] > 0.9
 
 
-SLOW = ("snapdragon_8_gen_3",)
-DESIGNS = [
-    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
-    for name in sorted(list_designs())
-]
-
-
 QUICK = ("h100_sxm", "tpu_v4", "gemmini_16x16", "mixpe_w4a16")  # the others run in CI
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in DESIGNS]
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(list_designs())
+    ],
 )
 def test_every_shipped_design_runs_and_adds_up(name):
     """A small model through every design: totals, shares, exposed times, bands."""

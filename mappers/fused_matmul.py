@@ -46,6 +46,7 @@ from mappers.windows import once, read_once, unique_share
 from workloads.graph import Op
 from workloads.ops import Einsum, Vector
 
+Numbers = dict[str, tuple[tuple[str, ...], ...]]  # key paths of a design's numbers, by resource
 STATISTIC_BYTES = 4.0  # of a row and function
 
 
@@ -60,6 +61,7 @@ class Costed:
     described: tuple[str, Any]  # for a person, for JSON
     unique: float = 1.0  # of a convolution's taps
     flows: dict[tuple[str, str], Flow] = field(default_factory=dict)
+    rests_on: Numbers = field(default_factory=dict)
 
     @cached_property
     def floor(self) -> tuple[float, float]:
@@ -95,7 +97,7 @@ def plan_matmul(group: Group, context: Context) -> Plan:
         path.peak_macs_per_s(matmul.pair),
         sum(op.macs for op in group.ops),
         _variant(matmul, first is not None),
-        rests_on=numbers(known.problem, path, pair_facts(path, matmul.pair)),
+        rests_on=known.rests_on,
     )
 
 
@@ -113,12 +115,11 @@ def _costed(group: Group, context: Context) -> Costed:
     unique = unique_share(op, context.graph.tensors[op.inputs[0]].elements)
     cost = cost_of(problem, mapping, path)
     cost = read_once(cost, problem, mapping, path, unique)
-    return Costed(matmul, problem, mapping, cost, described, unique)
+    rests = numbers(problem, path, pair_facts(path, matmul.pair))
+    return Costed(matmul, problem, mapping, cost, described, unique, rests_on=rests)
 
 
-def numbers(
-    problem: Contraction, path: Path, of_pair: tuple[tuple[str, ...], ...]
-) -> dict[str, tuple[tuple[str, ...], ...]]:
+def numbers(problem: Contraction, path: Path, of_pair: tuple[tuple[str, ...], ...]) -> Numbers:
     """Key paths of what a multiplication's times rest on, by resource."""
     library = rests_on(problem, path)
     return library | {"matrix": (*of_pair, *library.get("matrix", ()))}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accel_models.design import Design, Power
+from accel_models.design import Design
 from accel_models.explain import nearest
 from accel_models.path import Path as MemoryPath
 from accel_models.path import memory_path
@@ -28,7 +28,7 @@ from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
 from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
 from sim.measured.methods import METHODS, method_of
-from sim.measured.power import SUSTAINED, reading
+from sim.measured.power import reading
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
 
@@ -165,7 +165,7 @@ def _mapped(cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo) -> I
         return [p for graph in kind.graphs(case) for p in map_graph(graph, machine, memo=memo)]
 
     def watts_of(case: Case) -> float:
-        return board_power_w(placed_of(case), machine.power)
+        return board_power_w(placed_of(case))
 
     for case in cases:
         case.measured(kind.measured), case.band_s  # a row that is not right stops at its line
@@ -187,12 +187,11 @@ def _mapped(cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo) -> I
         yield Judged(case, predicted, bound, tile, column=kind.measured)
 
 
-def board_power_w(placed: Sequence[Placed], power: Power) -> float:
-    """Energy over latency of kernels that run one after the other, over and over: at most what the
-    limit sustains, whatever a library takes for one short run."""
+def board_power_w(placed: Sequence[Placed]) -> float:
+    """Energy over latency of kernels that run one after the other, over and over."""
     energy = sum(p.count * float(p.cost.energy_j) for p in placed)
     seconds = sum(p.count * float(p.cost.latency_s) for p in placed)
-    return min(energy / seconds, SUSTAINED * power.limit)
+    return energy / seconds
 
 
 def scores(rows: Sequence[Judged]) -> dict[str, float | None]:

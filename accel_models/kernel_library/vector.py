@@ -8,7 +8,7 @@ fast such a kernel can be (VectorKernels). The cost: mappers/library/vector.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ class VectorKernels(Facts):
     )
     l2: Annotated[Fraction, Fitted(0.05, 1.0)] = Field(
         description="share of the shared memory's peak, for data that lies there"
+    )
+    stack: Literal["cuda", "rocm"] = Field(
+        default="cuda", description="whose torch: its kernels take other instructions"
     )
     lanes: Count = Field(description="threads that a core issues an instruction for each cycle")
     threads: Count = Field(description="threads that reside on a core")
@@ -82,10 +85,3 @@ KERNELS: dict[tuple[str, str], StreamKernel] = {
     # TensorRT-LLM: a scale that is given is applied as data pass
     ("trtllm", "requantize"): StreamKernel(1, 2.0),
 }
-
-
-def kernel_of(function: str, library: str) -> StreamKernel | None:
-    """The library's own kernel, else any library's that is known."""
-    if (library, function) in KERNELS:
-        return KERNELS[library, function]
-    return next((kernel for (_, name), kernel in KERNELS.items() if name == function), None)

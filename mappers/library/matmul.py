@@ -46,7 +46,6 @@ SPREAD = 0.1
 PARTIAL_BYTES = 4.0  # of a sum
 VECTOR_COLUMNS = 8.0
 FITS = 0.5  # of L2: an operand that is read once, whatever the order of blocks
-PARTS = ("matrix", "in_flight", "l2", "dram", "power", "store", "split", "launch")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ KERNEL: dict[str, tuple[str, str]] = {
 WALL_CLOCK = {"gelu": "compiled", "layernorm": "compiled", "softmax": "torch"}
 # seconds of a call by a host's clock: calibrated on LLMCompass's rows, 2026-11-22
 HOST_S = {"compiled": 46.4e-6, "torch": 11e-6, "rocm": 19.4e-6}
-ROCM_LANES = 64  # a core that issues for so many threads a cycle is one of AMD's
 
 
 def vector_predictions(cases: Sequence[Case], path: Path) -> list[Answer]:
@@ -83,8 +82,8 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
 def _kernel(op: str, wall: bool, library: VectorKernels) -> tuple[str, str]:
     """(library, function) of the rows' kernel."""
     name, function = KERNEL[op]
-    if library.lanes == ROCM_LANES and ("rocm", function) in KERNELS:
-        return "rocm", function
+    if (library.stack, function) in KERNELS:
+        return library.stack, function
     return (WALL_CLOCK.get(op, name) if wall else name), function
 
 

@@ -28,8 +28,6 @@ from sim.measured.cases import Case
 from sim.measured.gemm import gemm_graphs
 from workloads.graph import Graph
 
-SUSTAINED = 0.977  # of the limit: GB200's long multiplications read 1165 to 1182 of 1200 W
-
 SHORTEST_S = 300e-6
 WORKERS = 4  # GPUs of a GB200 tray
 LARGEST = (32768, 16384, 8192, 4353, 4352, 4097, 4096)  # that the collector asks for, in its order

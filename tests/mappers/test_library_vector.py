@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accel_models.kernel_library.vector import KERNELS, StreamKernel, VectorKernels, kernel_of
+from accel_models.kernel_library.vector import KERNELS, StreamKernel, VectorKernels
 from mappers.library.machine import Machine
 from mappers.library.vector import OVERLAP, Rows, maximum_times, stream_times
 
@@ -81,9 +81,3 @@ def test_finding_a_maximum_by_hand():
     without = LIBRARY.model_copy(update={"maximum": None})
     with pytest.raises(ValueError, match="maximum"):
         maximum_times(rows([100], 1000), MACHINE, without)
-
-
-def test_a_librarys_own_kernel_comes_first():
-    assert kernel_of("gelu", "rocm") is KERNELS["rocm", "gelu"]
-    assert kernel_of("rmsnorm", "torch") is KERNELS["vllm", "rmsnorm"]
-    assert kernel_of("sort", "torch") is None

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from tiny import without_library
 
-from accel_models.read_design import read_design
 from accel_models.read_system import parse_system
 from kernels_ref.errors import UserError
 from mappers.parallelism import least_seconds
@@ -115,11 +115,11 @@ def test_sequences_that_do_not_divide_are_warned_of():
 
 @pytest.mark.parametrize("text", ["sparse(block=64x64,density=0.1)", None])
 def test_least_seconds_are_below_every_latency(text):
-    design = read_design("a100_sxm")
+    design = without_library("a100_sxm")
     graph = build(read_config("llama-3-8b"), prefill(1, 2048))
     graph = apply(graph, text) if text else graph
-    run = simulate("a100_sxm", "llama-3-8b", "prefill", prompt=2048, apply=text)
-    assert 0.1 * run.latency_s < least_seconds(graph, design) < run.latency_s
+    run = simulate(design, "llama-3-8b", "prefill", prompt=2048, apply=text)
+    assert 0.2 * run.latency_s < least_seconds(graph, design) < run.latency_s
 
 
 def test_documents_say_who_does_what(split):

@@ -18,6 +18,7 @@ from mappers.flash_problem import Flash, FlashTile
 from mappers.fused_matmul import pair_facts
 from mappers.groups import Group
 from mappers.library.attention_plan import by_library, library_facts
+from mappers.library.vector_plan import Call
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
 from mappers.search.found import OBJECTIVES
@@ -157,7 +158,7 @@ def _three_steps(op: Attention, path: Path, flash: Flash, context: Context) -> O
         {"output": scores * flash.o_bytes},
         heads * rows,
         op.kv_len * flash.o_bytes,
-        work,
+        (Call("softmax", heads * rows, op.kv_len, work),),
         reduction=True,
     )
     costs, mappings = [], {}

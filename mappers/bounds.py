@@ -21,8 +21,10 @@ from mappers.context import Context, datapath_of
 from mappers.flash_problem import exchange
 from mappers.fused_operands import matmul_of
 from mappers.fused_pair import Share, shares
+from mappers.fused_rows import calls
 from mappers.groups import Group
-from mappers.library.matmul_plan import least_launch, library_of, outer_share
+from mappers.library.matmul_plan import fusible, least_launch, library_of, outer_share
+from mappers.library.vector_plan import functions_s
 from mappers.sparse_weights import least_work, sparse_weights
 from workloads.graph import Op
 
@@ -32,7 +34,7 @@ def bound(group: Group, context: Context, stays: Collection[str]) -> tuple[float
     where there can be no plan."""
     path = context.path
     try:
-        if group.parts and library_of(path):
+        if (group.parts and library_of(path)) or not fusible(group, path):
             return inf, inf
         if group.parts:
             seconds, joules = _pair_bound(group, context)
@@ -74,7 +76,7 @@ def _part(
                 vector[cls] = vector.get(cls, 0) + n
     outer = path.levels[0]
     read, written, weights = _compulsory(group, context, stays)
-    seconds = [matrix, path.vector_seconds(vector, path.cores)]
+    seconds = [matrix, _vector_s(group, vector, context)]
     if share:
         meeting = exchange(path, "weight")
         jobs, rounds = (share.jobs, share.rounds) if share.name == "rows" else (1, 1)
@@ -83,6 +85,15 @@ def _part(
     seconds.append(float(outer.seconds(read, written, outer.instances)) / outer_share(path))
     joules += read * outer.read_j_per_byte + written * outer.write_j_per_byte
     return max(seconds), joules + sum(vector.values()) * path.vector.energy
+
+
+def _vector_s(group: Group, work: dict[str, float], context: Context) -> float:
+    """Of operations that are done once at least: at the engine's rates, or as the library's own
+    kernels issue them."""
+    path = context.path
+    if all(op.kind == "vector" and op.output not in context.tables for op in group.ops):
+        return functions_s(calls(group.ops, path), path, path.cores)
+    return path.vector_seconds(work, path.cores)
 
 
 def _compulsory(

@@ -33,6 +33,7 @@ from math import ceil, inf
 from typing import Any
 
 from accel_models.path import Path
+from mappers.steps import ONE_STEP, Steps
 
 Traffic = dict[str, dict[str, tuple[float, float]]]  # level -> operand -> bytes (read, written)
 
@@ -59,6 +60,7 @@ class Work:
     norm: float = (
         inf  # resources overlap as (sum of powers)^(1/norm): infinite, the largest of them
     )
+    steps: Steps = ONE_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def compose(work: Work, path: Path) -> Cost:
         launch, access = work.launch_s, 0.0
     prologue, epilogue = largest(list(work.head.values())), largest(list(work.tail.values()))
     serial = sum(work.serial.values(), 0.0)
-    rest = _rest(replace(work, busy=busy))
+    rest = rest_of(replace(work, busy=busy))
     body = overlapped(rest, work.norm)
     launches = work.launches
     fixed = {"launch": launch * launches, "access": access * launches, "sync": work.sync_s}
@@ -207,7 +209,7 @@ def in_sequence(costs: list[Cost]) -> Cost:
 FIXED = ("launch", "access", "sync")  # times that add to the latency whatever overlaps
 
 
-def _rest(work: Work) -> dict[str, float]:
+def rest_of(work: Work) -> dict[str, float]:
     """Each resource's time that is neither the first loads, the last stores, nor serial, and that
     other ops do not hide."""
     apart = (work.head, work.tail, work.serial)
@@ -226,7 +228,7 @@ def exposed_by_resource(cost: Cost) -> dict[str, float]:
         return added([exposed_by_resource(stage) for stage in cost.stages])
     work = cost.work
     found = {name: float(cost.exposed[name]) for name in FIXED}
-    phases = ((work.head, "prologue"), (work.tail, "epilogue"), (_rest(work), "body"))
+    phases = ((work.head, "prologue"), (work.tail, "epilogue"), (rest_of(work), "body"))
     for parts, phase in phases:
         if parts:
             name = max(parts, key=lambda n: float(parts[n]))
@@ -239,7 +241,7 @@ def saved_without(cost: Cost) -> dict[str, float]:
     if cost.stages:
         return added([saved_without(stage) for stage in cost.stages])
     work, saved = cost.work, {name: float(cost.exposed[name]) for name in FIXED}
-    parts = (work.head, work.tail, _rest(work))
+    parts = (work.head, work.tail, rest_of(work))
     norms = (inf, inf, work.norm)
     for name in work.busy:
         others = whole = 0.0

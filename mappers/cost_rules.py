@@ -20,6 +20,7 @@ from mappers.fused_pair import plan_pair
 from mappers.fused_rows import plan_rows, row_count
 from mappers.grouped import plan_experts
 from mappers.groups import Group
+from mappers.library.vector_plan import Call, library_facts
 from mappers.plan import Plan
 from mappers.streaming import Stream, stream_cost
 from workloads.ops import Collective, Gather, Move, Update
@@ -38,7 +39,15 @@ def plan_gather(group: Group, context: Context) -> Plan:
     if len(op.inputs) > 1:
         read["indices"] = float(graph.tensors[op.inputs[1]].bytes)
     stream = Stream(read, {"output": float(out.bytes)}, op.rows, row, run_bytes=row)
-    return Plan(path, stream_cost(stream, path), row_count(op.rows), {"rows": op.rows}, 0.0, 0.0)
+    return Plan(
+        path,
+        stream_cost(stream, path),
+        row_count(op.rows),
+        {"rows": op.rows},
+        0.0,
+        0.0,
+        rests_on=library_facts((), path),
+    )
 
 
 def plan_move(group: Group, context: Context) -> Plan:
@@ -58,7 +67,15 @@ def plan_move(group: Group, context: Context) -> Plan:
         run_bytes=op.run_elements * out,
         stays={"activation": context.stays.get(op.inputs[0], "")},
     )
-    return Plan(path, stream_cost(stream, path), "copy", {"elements": elements}, 0.0, 0.0)
+    return Plan(
+        path,
+        stream_cost(stream, path),
+        "copy",
+        {"elements": elements},
+        0.0,
+        0.0,
+        rests_on=library_facts((), path),
+    )
 
 
 def plan_update(group: Group, context: Context) -> Plan:
@@ -69,7 +86,8 @@ def plan_update(group: Group, context: Context) -> Plan:
     read = {t: float(context.size(t)) for t in op.inputs}
     written = {t: float(context.size(t)) for t in (*op.inputs[len(op.inputs) - op.states :],)}
     written |= {op.output: float(graph.tensors[op.output].bytes)}
-    stream = Stream(read, written, 1, sum(read.values()), dict(op.vector_ops))
+    stepped = Call("update", 1, op.elements, dict(op.vector_ops))
+    stream = Stream(read, written, 1, sum(read.values()), (stepped,))
     return Plan(
         path,
         stream_cost(stream, path),
@@ -77,6 +95,7 @@ def plan_update(group: Group, context: Context) -> Plan:
         {"parameters": op.elements},
         path.cores * path.vector.count * path.clock_hz,
         path.vector.cycles(dict(op.vector_ops)),
+        rests_on=library_facts((), path),
     )
 
 

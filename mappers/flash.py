@@ -33,7 +33,8 @@ from accel_models.path import Path
 from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.flash_problem import Flash, FlashTile, exchange, home
 from mappers.flash_traffic import Steps, flash_traffic
-from mappers.traffic import operand_sums
+from mappers.steps import Steps as Divided
+from mappers.traffic import load_share, operand_sums
 from workloads.ops import Attention
 
 MAX_KEY_TILE = 1024
@@ -109,11 +110,12 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     if not path.control.overlap_engines:
         busy = {"matrix": sum(busy.values())}
     traffic = flash_traffic(flash, tile, path, steps)
-    head, tail, serial = {}, {}, {}
+    head, tail, serial, loads = {}, {}, {}, dict[str, float]()
     for i, level in enumerate(path.memories):
         read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
         working = level.instances if i < path.first_core else cores * level.instances / path.cores
         busy[level.name] = float(level.seconds(read, written, working))
+        loads[level.name] = load_share(traffic.get(level.name, {}))[0]
         head[level.name] = tail[level.name] = busy[level.name] * 0.5 / max(1.0, hand_overs)
         if level.buffering == "single":
             serial[level.name] = busy[level.name] - head[level.name] - tail[level.name]
@@ -126,7 +128,10 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     joules["vector"] = vector_joules(vector, path)
     sync = 2 * hand_overs * (path.control.sync or 0.0)
     launches = 2 if tile.splits > 1 else 1
-    return compose(Work(busy, head, tail, joules, traffic, serial, sync, launches), path)
+    outputs = ceil(steps.jobs / path.cores)
+    divided = Divided(outputs, ceil(hand_overs / outputs), loads=loads)
+    work = Work(busy, head, tail, joules, traffic, serial, sync, launches, steps=divided)
+    return compose(work, path)
 
 
 def _dealt(flash: Flash, tile: FlashTile, path: Path) -> tuple[float, float, Steps]:

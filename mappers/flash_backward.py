@@ -36,7 +36,8 @@ from mappers.fused_matmul import pair_facts
 from mappers.groups import Group
 from mappers.plan import Plan
 from mappers.search.found import OBJECTIVES
-from mappers.traffic import operand_sums
+from mappers.steps import Steps
+from mappers.traffic import load_share, operand_sums
 from workloads.ops import Attention, AttentionBackward
 
 MOST_ROWS = 512
@@ -138,11 +139,12 @@ def cost_of(problem: Problem, tile: Tile, path: Path) -> Cost:
     if not path.control.overlap_engines:
         busy = {"matrix": sum(busy.values())}
     traffic = backward_traffic(problem, tile, path)
-    head, tail, serial = {}, {}, {}
+    head, tail, serial, loads = {}, {}, {}, dict[str, float]()
     for i, level in enumerate(path.memories):
         read, written = operand_sums(traffic.get(level.name, {}), level.fill_port)
         working = level.instances if i < path.first_core else cores * level.instances / path.cores
         busy[level.name] = float(level.seconds(read, written, working))
+        loads[level.name] = load_share(traffic.get(level.name, {}))[0]
         head[level.name] = tail[level.name] = busy[level.name] * 0.5 / max(1.0, tile.busiest)
         if level.buffering == "single":
             serial[level.name] = busy[level.name] - head[level.name] - tail[level.name]
@@ -152,7 +154,10 @@ def cost_of(problem: Problem, tile: Tile, path: Path) -> Cost:
     joules["matrix"] = scores * widths * problem.pair.pair.energy
     joules["vector"] = vector_joules(vector, path)
     sync = 4 * tile.busiest * (path.control.sync or 0.0)
-    return compose(Work(busy, head, tail, joules, traffic, serial, sync, 2), path)
+    outputs = ceil(tile.jobs / path.cores)
+    parts = ceil(tile.busiest / outputs)
+    steps = Steps(outputs, parts, loads=loads)
+    return compose(Work(busy, head, tail, joules, traffic, serial, sync, 2, steps=steps), path)
 
 
 def _step_cycles(problem: Problem, tile: Tile, path: Path) -> float:

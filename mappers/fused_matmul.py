@@ -29,19 +29,20 @@ from accel_models.engines.pe import Datapath
 from accel_models.path import Path
 from accel_models.reader import DesignError
 from mappers.context import Context
-from mappers.cost import Cost, in_sequence
+from mappers.cost import Cost, Traffic, in_sequence
 from mappers.fused_operands import Matmul, matmul_of
-from mappers.fused_rows import vector_work
+from mappers.fused_rows import calls, vector_work
 from mappers.groups import Group
 from mappers.legality import legal
-from mappers.library.matmul_plan import cost_of, mapping_of, rests_on, tile_of
+from mappers.library.matmul_plan import cost_of, fusible, mapping_of, rests_on, tile_of
+from mappers.library.moved import rescaled
 from mappers.mapping import Mapping
 from mappers.plan import Plan
 from mappers.problem import Contraction
 from mappers.reuse import Nest
 from mappers.staying import Flow, Shares, floor, kept_on_chip, operand_flow
 from mappers.streaming import Stream, stream_cost
-from mappers.traffic import entered
+from mappers.traffic import entered, matmul_traffic
 from mappers.windows import once, read_once, unique_share
 from workloads.graph import Op
 from workloads.ops import Einsum, Vector
@@ -68,6 +69,12 @@ class Costed:
         """Latency and energy that it has however much stays on chip."""
         return floor(self.cost, self.matmul.path)
 
+    @cached_property
+    def tiled(self) -> Traffic:
+        """What the mapping itself moves."""
+        nest = Nest(self.mapping, self.matmul.path, self.problem)
+        return matmul_traffic(self.problem, nest)[0]
+
     def flow(self, operand: str, inward: str) -> Flow:
         """What an operand moves down to a level, once worked out."""
         if (operand, inward) not in self.flows:
@@ -75,6 +82,8 @@ class Costed:
             found = operand_flow(operand, self.problem, self.mapping, path, inward)
             if operand == "activation":
                 found = once(found, self.mapping, path, self.unique)
+            if operand != "epilogue" and self.cost.work.launch_s is not None:  # a library's
+                found = rescaled(found, operand, self.tiled, self.cost.work.traffic)
             self.flows[operand, inward] = found
         return self.flows[operand, inward]
 
@@ -104,6 +113,8 @@ def plan_matmul(group: Group, context: Context) -> Plan:
 def _costed(group: Group, context: Context) -> Costed:
     matmul = matmul_of(group, context)
     path, name = matmul.path, group.anchor.name
+    if not fusible(group, path):
+        raise DesignError(f"{path.name}: {name}: its library's kernels take in no functions")
     mapping = mapping_of(matmul.bare, path, context, name)
     problem = matmul.around()
     if not legal(problem, mapping, path):
@@ -197,7 +208,7 @@ def _statistics(matmul: Matmul, context: Context) -> Cost | None:
         {"statistics": STATISTIC_BYTES * len(whole) * rows},
         rows,
         sum(matmul.streamed.values()) / max(1, rows),
-        vector_work(matmul.prologue[: last + 1], matmul.path),
+        calls(matmul.prologue[: last + 1], matmul.path),
         reduction=True,
         stays=context.stays,
     )

@@ -7,8 +7,8 @@
               are added up with the epilogue
 
 Each part is mapped like any contraction, to one core with its share of the shared memories, which
-has so much less room as the block of the intermediate takes. Cores that work on different rows at
-the same time read weights from a shared memory each, but bring them into it together. A block's two
+has so much less room as the block of the intermediate takes. Cores that work on different rows at a
+time read weights from a shared memory each, but bring them into it together. A block's
 multiplications do not overlap.
 Not modeled: stepping through the intermediate's columns within a block, as attention does.
 """
@@ -30,6 +30,7 @@ from mappers.fused_operands import Matmul, matmul_of
 from mappers.fused_rows import vector_work
 from mappers.groups import Group
 from mappers.library.matmul_plan import library_of
+from mappers.library.vector_plan import Call
 from mappers.mapping import Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.plan import Plan
@@ -275,8 +276,8 @@ def _all_cores(cost: Cost, path: Path, share: Share) -> Cost:
     joules = {name: j * share.jobs for name, j in work.joules.items()} | memory_joules(
         traffic, path
     )
-    sync = work.sync_s * rounds
-    return compose(Work(busy, head, tail, joules, traffic, serial, sync, 0), path)
+    sync, steps = work.sync_s * rounds, replace(work.steps, outputs=work.steps.outputs * rounds)
+    return compose(Work(busy, head, tail, joules, traffic, serial, sync, 0, steps=steps), path)
 
 
 def _added_up(second: Matmul, share: Share, path: Path) -> Cost:
@@ -291,7 +292,7 @@ def _added_up(second: Matmul, share: Share, path: Path) -> Cost:
         second.written,
         share.rows,
         0.0,
-        work,
+        (Call("sums", share.rows, round(sums / share.rows), work),),
         stays={"sums": exchange(path).name},
     )
     cost = stream_cost(stream, path)

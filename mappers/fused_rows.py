@@ -11,7 +11,9 @@ from accel_models.path import Path
 from accel_models.reader import DesignError
 from mappers.context import Context
 from mappers.contractions import per_element
+from mappers.fused_tables import Tables
 from mappers.groups import Group
+from mappers.library.vector_plan import Call, library_facts
 from mappers.plan import Plan
 from mappers.streaming import Stream, core_level, stream_cost
 from workloads.graph import Op
@@ -30,13 +32,13 @@ def plan_rows(group: Group, context: Context) -> Plan:
     streamed = [t for t in group.inputs if graph.tensors[t].kind not in PARAMETERS]
     if reduction and len(functions) > 1:
         _check_fit(group, streamed, rows, context)
-    work = vector_work(group.ops, path)
+    called = calls(group.ops, path)
     stream = Stream(
         read,
         {t: written_bytes(t, group, context) for t in group.outputs},
         rows,
         sum(context.size(t) for t in streamed) / max(1, rows),
-        work,
+        called,
         reduction,
         stays=context.stays,
     )
@@ -47,8 +49,9 @@ def plan_rows(group: Group, context: Context) -> Plan:
         row_count(rows),
         mapping,
         path.cores * path.vector.count * path.clock_hz,
-        path.vector.cycles(work),
+        path.vector.cycles(vector_work(group.ops, path)),
         "rows" if len(group.ops) > 1 else "",
+        rests_on=library_facts([call.function for call in called], path),
     )
 
 
@@ -63,6 +66,15 @@ def _check_fit(group: Group, streamed: list[str], rows: int, context: Context) -
 def row_count(count: int) -> str:
     """For a line of a table."""
     return "1 row" if count == 1 else f"{count} rows"
+
+
+def calls(ops: tuple[Op, ...], path: Path) -> tuple[Call, ...]:
+    """The vector functions among the ops; tables of look-up engines too."""
+    return tuple(
+        Call(op.function, op.rows, op.width * getattr(op, "taps", 1), vector_work((op,), path))
+        for op in ops
+        if isinstance(op, (Vector, Tables))
+    )
 
 
 def vector_work(ops: tuple[Op, ...], path: Path) -> dict[str, float]:

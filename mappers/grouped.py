@@ -1,7 +1,8 @@
 """Layers of experts: one kernel whose jobs are the experts' multiplications.
 
 Each load is a batched multiplication with a mapping of its own; their jobs share the machine, so
-what each resource is busy with adds up, and the launch is one.
+what each resource is busy with adds up, and the launch is one. Where the machine's library has
+such kernels, time and bytes are theirs (mappers/library/experts_plan.py).
 Not modeled: jobs of different loads beside each other in a wave.
 """
 
@@ -12,6 +13,7 @@ from mappers.contractions import of_einsum
 from mappers.cost import compose, in_one_kernel
 from mappers.fused_matmul import numbers, pair_facts
 from mappers.groups import Group
+from mappers.library.experts_plan import by_library, kernels_of, library_facts
 from mappers.library.matmul_plan import cost_of, mapping_of, tile_of
 from mappers.plan import Plan
 from mappers.sparse_weights import skipping, sparse_weights
@@ -33,16 +35,20 @@ def plan_experts(group: Group, context: Context) -> Plan:
         works.append(cost_of(problem, mapping, path).work)
         tiles.append(f"{part.ranks['e']}x {tile_of(problem, mapping, path)}")
         mappings.append({"experts": part.ranks["e"], "levels": mapping.describe()})
+    work = by_library(op, problems[0], in_one_kernel(works), path)
+    facts = numbers(
+        problems[0], path, tuple(dict.fromkeys(f for p in pairs for f in pair_facts(path, p)))
+    )
+    if kernels_of(op, problems[0], path):
+        facts |= library_facts(path, facts["matrix"])
     how = f"{op.rows} fetched by token" if op.by_token else f"{op.active} active"
     return Plan(
         path,
-        compose(in_one_kernel(works), path),
+        compose(work, path),
         ", ".join(tiles),
         mappings,
         max(map(path.peak_macs_per_s, pairs)),
         op.macs,
         " + ".join(dict.fromkeys([how, *(p.skip.name for p in pairs if p.skip.name)])),
-        rests_on=numbers(
-            problems[0], path, tuple(dict.fromkeys(f for p in pairs for f in pair_facts(path, p)))
-        ),
+        rests_on=facts,
     )

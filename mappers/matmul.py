@@ -23,6 +23,7 @@ from mappers.cost import Cost, Work, compose, memory_joules, vector_joules
 from mappers.mapping import Mapping
 from mappers.problem import Contraction
 from mappers.reuse import Nest, busy_steps
+from mappers.steps import Steps
 from mappers.traffic import load_share, matmul_traffic, operand_sums, split_sums
 
 
@@ -36,7 +37,7 @@ def matmul_cost(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
     epilogue = _plus(problem.epilogue_ops, {"add": sums} if sums else {})
     vector = _plus(epilogue, conversions)
     busy = {"matrix": cycles / path.clock_hz}
-    vector_s = path.vector_seconds(epilogue, cores) if epilogue else 0.0
+    vector_s = epilogue_s = path.vector_seconds(epilogue, cores) if epilogue else 0.0
     if conversions:
         vector_s += path.vector_seconds(conversions, cores) / path.vector.narrow
     if path.control.overlap_engines:
@@ -59,7 +60,16 @@ def matmul_cost(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
     syncs = (path.control.sync or 0.0) * out_steps if vector else 0.0
     if sums:  # they must be written before they can be added up
         syncs += 2 * path.access_latency_s(path.first_core + 1)
-    return compose(Work(busy, head, tail, joules, traffic, serial, syncs), path)
+    held = tiles_held(problem, mapping, path)
+    steps = Steps(out_steps, k_steps, held, *_vector_shares(vector_s, epilogue_s))
+    return compose(Work(busy, head, tail, joules, traffic, serial, syncs, steps=steps), path)
+
+
+def _vector_shares(vector_s: float, epilogue_s: float) -> tuple[float, float]:
+    """Of its seconds those before a step, conversions, and those after a result."""
+    if not vector_s:
+        return 0.0, 0.0
+    return 1.0 - epilogue_s / vector_s, epilogue_s / vector_s
 
 
 def _load_latency(problem: Contraction, mapping: Mapping, path: Path) -> float:
@@ -68,17 +78,23 @@ def _load_latency(problem: Contraction, mapping: Mapping, path: Path) -> float:
     Little's law with the tiles that fit beside the one in use (one with double buffering).
     """
     level, here = path.levels[path.first_core], mapping.levels[path.first_core]
-    inputs = [operand for operand in ("activation", "weight") if operand in here.keeps]
-    if level.buffering == "single" or not inputs:
+    if level.buffering == "single" or not {"activation", "weight"} & set(here.keeps):
         return 0.0
     latency = path.access_latency_s(path.first_core + 1)
-    if level.buffering == "double":
-        return latency
+    return latency / max(1, tiles_held(problem, mapping, path) - 1)
+
+
+def tiles_held(problem: Contraction, mapping: Mapping, path: Path) -> int:
+    """Steps whose input tiles the core's memory holds at once: one, two, or all that fit."""
+    level, here = path.levels[path.first_core], mapping.levels[path.first_core]
+    inputs = [operand for operand in ("activation", "weight") if operand in here.keeps]
+    if level.buffering != "multi" or not inputs:
+        return 1 if level.buffering == "single" else 2
     step = sum(
         problem.footprint(operand, here.tile) * problem.bytes_per_element(operand)
         for operand in inputs
     )
-    return latency / max(1, level.capacity // step - 1)
+    return max(2, int(level.capacity // step))
 
 
 def engine_cycles(nest: Nest) -> tuple[float, int, int]:

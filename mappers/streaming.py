@@ -4,8 +4,8 @@ Rows are spread over the cores; a row that must be seen whole (a norm, a softmax
 and is read twice where it does not fit the core's memory. Every level on the way is written and
 read once per byte; an operand that stays on chip is known further out by nobody. A core has at most
 half its memory in flight, so it needs bytes / (capacity / 2) times the access latency (Little's
-law). Where the cores have a library of such kernels, launching and the outermost memory take what
-they do there (mappers/library/vector.py); the functions' own work stays theirs.
+law). Where the cores have a library of such kernels, the time is its kernels'
+(mappers/library/vector_plan.py).
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from mappers.cost import (
     Traffic,
     Work,
     add_traffic,
+    added,
     compose,
     memory_joules,
     vector_joules,
     whole_granules,
 )
-from mappers.library.vector_plan import as_library
-from mappers.traffic import operand_sums
+from mappers.library.vector_plan import Call, as_library
+from mappers.steps import Steps
+from mappers.traffic import load_share, operand_sums
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Bytes in and out (by operand, all rows), vector work, and how it divides.
+    """Bytes in and out (by operand, all rows), functions' work, and how it divides.
 
     `stays`: the level where an operand lies already, or is left.
     """
@@ -40,7 +42,7 @@ class Stream:
     written_bytes: Map[str, float]
     rows: int
     row_bytes: float  # of the inputs, per row
-    work: Map[str, float] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
     reduction: bool = False
     run_bytes: float | None = None  # contiguous bytes at the outermost memory; None: long
     stays: Map[str, str] = field(default_factory=dict)
@@ -53,7 +55,7 @@ def stream_cost(stream: Stream, path: Path) -> Cost:
     cores = min(path.cores, parts)
     balanced = parts / ceil(parts / cores)  # cores at work on average
     core_memory = core_level(path)
-    work = dict(stream.work)
+    work: dict[str, float] = added([dict(call.ops) for call in stream.calls])
     twice = stream.reduction and stream.row_bytes > core_memory.capacity
     traffic = _traffic(stream, path, 2.0 if twice else 1.0)
     busy: dict[str, float] = {"vector": path.vector_seconds(work, balanced) if work else 0.0}
@@ -69,8 +71,11 @@ def stream_cost(stream: Stream, path: Path) -> Cost:
     busy["in_flight"] = loads * path.access_latency_s(path.first_core + 1)
     joules = memory_joules(traffic, path)
     joules["vector"] = vector_joules(work, path)
+    inward = {m.name: load_share(traffic.get(m.name, {}))[0] for m in path.memories}
+    steps = Steps(ceil(parts / cores), loads=inward)
     single = {m.name: busy[m.name] for m in path.memories if m.buffering == "single"}
-    return compose(as_library(Work(busy, {}, {}, joules, traffic, single), path), path)
+    found = Work(busy, {}, {}, joules, traffic, single, steps=steps)
+    return compose(as_library(found, stream.calls, path, balanced), path)
 
 
 def _chunks(stream: Stream, path: Path) -> int:

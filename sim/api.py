@@ -14,7 +14,7 @@ from typing import Any
 from accel_models.design import Design
 from accel_models.system import System
 from kernels_ref.errors import UserError
-from sim.job import Changes, Job, machine_of
+from sim.job import Changes, Job, Progress, by, machine_of
 from sim.run import Run
 from sim.steps import Part, in_turn, sampled
 from workloads import decode, prefill, read_model
@@ -55,6 +55,8 @@ def simulate(
     ep: int | None = None,
     objective: str = "latency",
     cores: str | None = None,
+    simulator: str = "analytic",
+    progress: Progress | None = None,
 ) -> Run:
     """Simulate one phase of a model on a design or a system.
 
@@ -64,12 +66,13 @@ def simulate(
     the default, of an encoder encode. A graph that runs as it is takes none. formats, kv, apply: as
     on the command line (docs/formats.md). tp, pp, ep: chips for tensor, pipeline and expert
     parallelism; without any a system runs the model as is best for it (docs/systems.md).
-    objective: latency, energy or edp. cores: only this kind of cores.
+    objective: latency, energy or edp. cores: only this kind of cores. simulator: analytic or event
+    (docs/event.md), which tells `progress` how many ops of a phase are done.
     Raises UserError for anything that is not right.
     """
     given = {"prompt": prompt, "context": context, "output": output, "chunk": chunk}
     changes = Changes(formats, kv, apply, {"tp": tp, "pp": pp, "ep": ep})
-    job = Job(machine_of(design), opened(model), changes, objective, cores)
+    job = by(simulator, progress, Job(machine_of(design), opened(model), changes, objective, cores))
     if job.model.fixed is not None:
         refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
         return job.run(None)

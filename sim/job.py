@@ -16,6 +16,7 @@ from kernels_ref.errors import UserError
 from mappers import map_graph
 from mappers.parallelism import best_parallelism
 from mappers.partition import map_system
+from mappers.plan import Schedule
 from sim import analytic, on_system
 from sim.run import Run
 from workloads.graph import Graph, Split
@@ -27,6 +28,8 @@ from workloads.transforms import quantize
 from workloads.transforms.apply import apply as apply_transforms
 from workloads.transforms.parallel import expert_parallel, pipeline_parallel, tensor_parallel
 
+SIMULATORS = ("analytic", "event")
+Progress = Callable[[int, int], None]  # ops done, of so many
 WAYS: dict[str, Callable[[Graph, int], Graph]] = {
     "tp": tensor_parallel,
     "pp": pipeline_parallel,
@@ -73,6 +76,8 @@ class Job:
     objective: str
     cores: str | None
     splits: tuple[Split, ...] | None = None  # where the best were looked for
+    simulator: str = "analytic"  # or event
+    progress: Progress | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def run(self, phase: Phase | None, partly: set[str] | None = None) -> Run:
@@ -91,12 +96,25 @@ class Job:
         chosen, _ = best_parallelism(graph, self.machine, self.objective, self.memo)
         return replace(self, splits=chosen.splits)
 
+    def _simulated(self, schedule: Schedule) -> Run:
+        """By the closed form, or by events."""
+        if self.simulator == "analytic":
+            return analytic.run(schedule)
+        from sim.event import run as event
+
+        return event.run(schedule, self.progress, self.memo.setdefault("event", {}))
+
     def _mapped(self, graph: Graph) -> Run:
         if isinstance(self.machine, Design):
             if chips := prod(ways(graph).values()) - 1:
                 raise UserError(_one_chip(self.machine, chips + 1))
-            return analytic.run(
+            return self._simulated(
                 map_graph(graph, self.machine, self.objective, self.cores, self.memo)
+            )
+        if self.simulator == "event":
+            raise UserError(
+                f"{self.machine.name} is several chips, which --sim event does not run yet; name "
+                "one design"
             )
         if graph.phase == TRAIN:
             raise UserError(
@@ -112,6 +130,13 @@ class Job:
         else:
             graph, placed = best_parallelism(graph, self.machine, self.objective, self.memo)
         return on_system.run(graph, placed)
+
+
+def by(simulator: str, progress: Progress | None, job: Job) -> Job:
+    """The job with this simulator. Raises UserError for an unknown one."""
+    if simulator not in SIMULATORS:
+        raise UserError(f"unknown simulator '{simulator}'; known: {', '.join(SIMULATORS)}")
+    return replace(job, simulator=simulator, progress=progress)
 
 
 def machine_of(design: str | Design | System) -> Design | System:

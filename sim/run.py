@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim.event.program import Program
+from sim.event.record import Timeline
 from workloads.graph import AS_IT_IS
 
 
@@ -86,6 +88,28 @@ class Held:
     capacity: int
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One op, or a part of it that follows another, as it ran by events; `count` copies did."""
+
+    op: str
+    count: float
+    timeline: Timeline
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class EventRun:
+    """What only the event simulator knows. `stalls`: seconds of every resource, all ops together:
+    busy, and not busy because the next use waited for data, space, sync or launch, or idle."""
+
+    analytic_latency_s: float
+    events: int
+    stalls: dict[str, dict[str, float]]
+    sections: tuple[Section, ...]
+    partial: bool = False
+
+
 def _all_fit(backing: Mapping[str, Held]) -> bool:
     return all(held.bytes <= held.capacity for held in backing.values())
 
@@ -159,6 +183,7 @@ class Run:
     interval_s: float | None = None  # from one batch to the next where the stages are all busy
     resident_bytes: int | None = None  # of the weights and cache, if not all live there
     backing: dict[str, Held] = field(default_factory=dict)  # the memories with the rest
+    event: EventRun | None = None  # by events
 
     @property
     def unit(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim import analytic
-from sim.run import OpRun, Run, StageRun, Traffic, Trust
+from sim.run import EventRun, OpRun, Run, StageRun, Traffic, Trust
 
 SAMPLES = 9
 
@@ -76,8 +76,39 @@ def in_turn(parts: Sequence[Part]) -> Run:
         energy_trust=energy,
         facts=parts[0].runs[-1].facts,
         stages=_stages(parts),
+        event=_by_events(parts),
         interval_s=None,  # steps differ
         warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _by_events(parts: Sequence[Part]) -> EventRun | None:
+    """All steps together; None of runs by the closed form."""
+    steps = [
+        (part, w, run.event)
+        for part in parts
+        for w, run in zip(part.weights, part.runs, strict=True)
+        if run.event is not None
+    ]
+    if not steps:
+        return None
+    stalls: dict[str, dict[str, float]] = {}
+    for _, weight, event in steps:
+        for name, times in event.stalls.items():
+            total = stalls.setdefault(name, {})
+            for what, seconds in times.items():
+                total[what] = total.get(what, 0.0) + weight * seconds
+    sections = (
+        replace(section, op=f"{part.label}.{section.op}".strip("."), count=section.count * weight)
+        for part, weight, event in steps
+        for section in event.sections
+    )
+    return EventRun(
+        sum(weight * event.analytic_latency_s for _, weight, event in steps),
+        sum(event.events for _, _, event in steps),
+        stalls,
+        tuple(sections),
+        any(event.partial for _, _, event in steps),
     )
 
 

@@ -37,7 +37,8 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
     if resource == "matrix":
         return (*stated, (*core, "count"), clock)
     if resource == "vector":
-        return ((*core, "vector", "ops_per_cycle"), (*core, "count"), clock)
+        rate = stated or ((*core, "vector", "ops_per_cycle"),)
+        return (*rate, (*core, "count"), clock)
     if resource == "power":
         return (*stated, ("power", "limit"), ("power", "static"))
     if stated:  # of a link, or a library's kernel

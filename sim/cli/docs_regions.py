@@ -203,6 +203,9 @@ def _value(value: Schema) -> str:
     """What is written there, in words."""
     if "$ref" in value:
         return _link(value["$ref"])
+    if "anyOf" in value:
+        options = (option for option in value["anyOf"] if option.get("type") != "null")
+        return " or ".join(_value(option) for option in options)
     if "oneOf" in value:
         return "one of " + ", ".join(_link(option["$ref"]) for option in value["oneOf"])
     if "const" in value:

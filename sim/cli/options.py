@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,6 +73,20 @@ def writable(path: Path) -> Path:
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; check its permissions")
     return path
+
+
+@contextmanager
+def ops_bar(simulator: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of ops done, with the time left, on a terminal's stderr; none of the closed form."""
+    if simulator == "analytic" or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("ops by events")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -58,6 +58,12 @@ def _verify() -> Any:
     return _document(VerifyDocument)
 
 
+def _trace() -> Any:
+    from sim.event.trace_document import TraceDocument
+
+    return _document(TraceDocument)
+
+
 def _document(kind: type) -> Any:
     from pydantic import TypeAdapter
 
@@ -73,6 +79,7 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
     "run": _run,  # what `simulate`, `map` and `verify` print with --json
     "map": _map,
     "verify": _verify,
+    "trace": _trace,  # what `simulate --sim event --trace` writes
 }
 
 
@@ -80,7 +87,7 @@ def schema(
     what: Annotated[
         str,
         typer.Argument(
-            help="design, system, mapping, ops or requests (YAML); run, map or verify (JSON)."
+            help="design, system, mapping, ops or requests (YAML); run, map, verify, trace (JSON)."
         ),
     ] = "design",
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,15 @@ from sim.cli.options import (
     AsJson,
     DesignName,
     ModelName,
+    ops_bar,
     parse_count,
     print_json,
     waiting,
     writable,
 )
+
+if TYPE_CHECKING:
+    from sim.run import Run
 
 
 def simulate(
@@ -67,7 +71,10 @@ def simulate(
     ] = None,
     objective: Annotated[str, typer.Option(help="latency, energy or edp.")] = "latency",
     cores: Annotated[str | None, typer.Option(help="Only this kind of the design's cores.")] = None,
-    simulator: Annotated[str, typer.Option("--sim", help="analytic.")] = "analytic",
+    simulator: Annotated[str, typer.Option("--sim", help="analytic or event.")] = "analytic",
+    trace: Annotated[
+        Path | None, typer.Option(help="With --sim event: a timeline for ui.perfetto.dev.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page of plots here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -75,11 +82,11 @@ def simulate(
     from kernels_ref.errors import UserError
     from sim.api import simulate as run_it
 
-    if simulator != "analytic":
-        raise UserError(f"unknown simulator '{simulator}'; known: analytic")
-    if html:
-        writable(html)
-    with waiting(f"mapping ({COMPILES})"):
+    if trace and simulator != "event":
+        raise UserError("--trace: a timeline is what --sim event makes; add it")
+    for file in filter(None, (html, trace)):
+        writable(file)
+    with waiting(f"mapping ({COMPILES})"), ops_bar(simulator) as progress:
         run = run_it(
             design,
             model,
@@ -97,22 +104,36 @@ def simulate(
             ep=parse_count(ep, "ep"),
             objective=objective,
             cores=cores,
+            simulator=simulator,
+            progress=progress,
         )
-    if html:
-        from sim.report.html import write_html
-
-        write_html(run, html)
-        print(f"wrote {html}", file=sys.stderr)
+    _write(run, html, trace)
     if as_json:
         from sim.report.document import run_document
 
         for warning in run.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         print_json(run_document(run))
-        return
-    from sim.report.table import report_console, show_run
+    else:
+        from sim.report.table import report_console, show_run
 
-    show_run(run, report_console())
+        show_run(run, report_console())
+    if run.event and run.event.partial:
+        raise typer.Exit(130)
+
+
+def _write(run: Run, html: Path | None, trace: Path | None) -> None:
+    """The files that were asked for."""
+    if html:
+        from sim.report.html import write_html
+
+        write_html(run, html)
+        print(f"wrote {html}", file=sys.stderr)
+    if trace and run.event:
+        from sim.report.timeline import write_run_trace
+
+        write_run_trace(run, trace)
+        print(f"wrote {trace}", file=sys.stderr)
 
 
 def _lengths(text: str | None) -> int | tuple[int, ...] | None:

@@ -9,9 +9,11 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from kernels_ref.errors import UserError
 from sim.cli.options import AsJson, DesignName, print_json, writable
 
 T = TypeVar("T")
+KINDS = "gemm power attention vector comm moe layer serving".split()
 
 
 def validate(
@@ -21,7 +23,7 @@ def validate(
     ],
     op: Annotated[
         str | None,
-        typer.Option(help="gemm, power, attention, vector, comm. [as columns say]"),
+        typer.Option(help=f"{', '.join(KINDS)}. [as columns say]"),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Of a file with several: one of them, or all.")
@@ -31,6 +33,7 @@ def validate(
 ) -> None:
     """How far a design's predictions are from anyone's measurements, row by row."""
     from sim.report.validation import show_validation, validation_document
+    from sim.validate import reasons
     from sim.validate import validate as run_it
 
     if html:
@@ -45,10 +48,14 @@ def validate(
         print(f"wrote {html}", file=sys.stderr)
     if as_json:
         print_json(validation_document(found))
-        return
-    from sim.report.table import report_console
+    else:
+        from sim.report.table import report_console
 
-    show_validation(found, report_console())
+        show_validation(found, report_console())
+    if not found.predicted:
+        raise UserError(
+            f"{next(iter(reasons(found.unsupported)))}. No row has a prediction".replace("?.", "?")
+        )
 
 
 def _progress(rows: Iterable[T], total: int) -> Iterable[T]:

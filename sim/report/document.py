@@ -11,7 +11,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from sim.run import OpRun, Run, StageRun, Trust
+from sim.run import EventRun, OpRun, Run, StageRun, Trust
 
 SCHEMA_VERSION = 1
 
@@ -78,6 +78,16 @@ class HeldDocument(TypedDict):
     capacity_bytes: int
 
 
+class StallDocument(TypedDict):
+    """Seconds of a resource: busy; not busy since what comes next waited, in all and by cause
+    (data, space, sync, launch); with nothing more to do."""
+
+    busy_s: float
+    waiting_s: float
+    by_cause_s: dict[str, float]
+    idle_s: float
+
+
 class RunDocument(TypedDict):
     """A simulated phase. `provenance` is the share of the latency that rests on each kind of
     number."""
@@ -122,6 +132,10 @@ class RunDocument(TypedDict):
     interval_s: NotRequired[float]
     resident_bytes: NotRequired[int]
     backing: NotRequired[dict[str, HeldDocument]]
+    analytic_latency_s: NotRequired[float]
+    events: NotRequired[int]
+    stalls: NotRequired[dict[str, StallDocument]]
+    partial: NotRequired[bool]
     limits: list[LimitDocument]
     warnings: list[str]
     ops: list[OpDocument]
@@ -162,12 +176,32 @@ def run_document(run: Run) -> RunDocument:
             name: {"bytes": held.bytes, "capacity_bytes": held.capacity}
             for name, held in run.backing.items()
         }
+    if run.event:
+        document |= _by_events(run.event)
     document["limits"] = [
         {"resource": x.resource, "exposed_s": x.exposed_s, "saves_s": x.saves_s} for x in run.limits
     ]
     document["warnings"] = list(run.warnings)
     document["ops"] = [_op(op) for op in run.ops]
     return rounded(document)
+
+
+def _by_events(event: EventRun) -> dict[str, Any]:
+    stalls = {}
+    for name, parts in event.stalls.items():
+        causes = {cause: s for cause, s in parts.items() if cause not in ("busy", "idle") and s}
+        stalls[name] = {
+            "busy_s": parts["busy"],
+            "waiting_s": sum(causes.values()),
+            "by_cause_s": causes,
+            "idle_s": parts["idle"],
+        }
+    return {
+        "analytic_latency_s": event.analytic_latency_s,
+        "events": event.events,
+        "stalls": stalls,
+        "partial": event.partial,
+    }
 
 
 def _stage(stage: StageRun) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from sim.report import figures
 from sim.report.page import chip, figure, meter, page, section, table, tile
 from sim.report.quantities import binary, percent, si
+from sim.report.timeline import timeline_cards
 from sim.run import OpRun, Run, Trust
 
 KIND_COLORS = {
@@ -30,7 +31,7 @@ def write_html(run: Run, path: Path) -> None:
 
 def html_document(run: Run) -> str:
     """The whole page."""
-    sections = (_header, _trust, _roofline, _latency, _energy, _traffic, _ops)
+    sections = (_header, _trust, _roofline, _latency, timeline_cards, _energy, _traffic, _ops)
     title = f"{run.workload} {run.phase} on {run.design}"
     return page(title, "\n".join(section_of(run) for section_of in sections))
 

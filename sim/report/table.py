@@ -26,6 +26,8 @@ GROUPS = {
     "update": "the optimizer",
 }
 SHOWN_LIMITS = 4
+CAUSES = ("data", "space", "sync", "launch")
+LEAST_WAIT = 5e-4  # share of the latency that is said
 WIDTH_WITHOUT_TERMINAL = 140
 WIDEST_NAME = 40
 COLUMNS = ("op", "each", "total", "share", "bound by", "then", "util.", "energy", "tile")
@@ -167,12 +169,30 @@ def _closing(run: Run) -> list[Text]:
                 f"were it free, {saved} less before something else limits"
             )
         )
+    lines += _waiting(run)
     lines.append(Text("how far to trust it", style="bold"))
     lines.append(Text("  latency " + _trust(run.latency_trust, "s")))
     lines.append(Text("  energy  " + _trust(run.energy_trust, "J")))
     if run.area_trust and run.area_mm2:
         shares = ", ".join(f"{percent(s)} {k}" for k, s in run.area_trust.shares.items() if s)
         lines.append(Text(f"  area    {run.area_mm2:.4g} mm2 rests on {shares}"))
+    return lines
+
+
+def _waiting(run: Run) -> list[Text]:
+    """Of a run by events, who waited for whom, busiest first."""
+    if run.event is None:
+        return []
+    closed = run.event.analytic_latency_s
+    more = percent(run.latency_s / closed - 1)
+    title = f"who waits ({run.event.events:,} events; closed form {si(closed, 's')}, {more} less)"
+    lines = [Text(title, style="bold")]
+    ranked = sorted(run.event.stalls.items(), key=lambda item: -item[1]["busy"])
+    for name, parts in ranked:
+        shares = {what: seconds / run.latency_s for what, seconds in parts.items()}
+        waits = [f"{percent(shares[c])} for {c}" for c in CAUSES if shares.get(c, 0.0) > LEAST_WAIT]
+        said = f"{percent(shares['busy'])} busy; waits {', '.join(waits) or 'for nothing'}"
+        lines.append(Text(f"  {name}: {said}; {percent(shares['idle'])} idle"))
     return lines
 
 

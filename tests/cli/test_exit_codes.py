@@ -50,7 +50,7 @@ MISTAKES = [
     ((*SIM, "--apply", "quantise(fp8)"), "..."),
     ((*SIM, "--objective", "speed"), "unknown objective 'speed'; known: latency, energy, edp"),
     ((*SIM, "--cores", "cpu"), "a100_sxm: no cores named 'cpu'; there are sm"),
-    ((*SIM, "--sim", "exact"), "unknown simulator 'exact'; known: analytic"),
+    ((*SIM, "--sim", "exact"), "unknown simulator 'exact'; known: analytic, event"),
     (("--plugin", "no_such_parts", "show", "--formats"), "no plugin module 'no_such_parts' in ..."),
     (("--plugin", "json", "show", "--formats"), "json: has no function 'register(parts)'; ..."),
     (

@@ -153,9 +153,9 @@ def test_sizes_in_k_are_times_1024(run: Any) -> None:
 
 
 def test_a_model_that_does_not_fit_is_a_warning(run: Any) -> None:
-    done = run("simulate", "raspberry_pi_4", "llama-3-8b", "--context", "64", "--json")
+    done = run("simulate", "a40", "llama-3-70b", "--context", "64", "--json")
     warning = (
-        "weights and cache need 15.0 GiB, raspberry_pi_4's lpddr has 8.0 GiB: "
+        "weights and cache need 131.4 GiB, a40's gddr has 48.0 GiB: "
         "the figures are those of a chip with enough memory"
     )
     assert done.code == 0
@@ -193,7 +193,7 @@ def test_golden_text(command: str, run: Any, golden: Any, monkeypatch: pytest.Mo
 
 def test_a_training_step_says_what_it_holds_and_counts_trained_tokens(run: Any) -> None:
     """16 bytes a parameter with Adam (ZeRO, arXiv 1910.02054): 14 beside the 16-bit weights."""
-    words = ("simulate", "a100_sxm", "opt-125m", "--phase", "train", "--prompt", "64")
+    words = ("simulate", *CASES["train"])
     shown = run(*words, "--json").document
     assert shown["state_bytes"] == 14 * shown["params"]
     assert shown["saved_bytes"] > 0

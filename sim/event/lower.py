@@ -1,0 +1,206 @@
+"""An op's cost as a program: the same service times as the closed form's, and who waits for whom.
+
+    launch -> load -> [convert] -> compute -> [vector] -> [finish] -> store
+               ^____ buffers credits ____|
+
+`load` brings a step's tiles in, level by level, `buffers - 1` of them on the way at a time; their
+space is free again when they have been computed with. `compute` holds the matrix engine, power, and
+whatever levels are busy with beside loads and stores; after a result's last step it holds the
+engine for the engines' hand-over. Results wait in two places for the vector engine, in two for
+their store. Cores that do the same are one actor; with `cores` of them apart, memories that they
+share do a part for each.
+
+Where a level has a single buffer (`Work.serial`) tiles move from level to level one at a time. A
+library's kernels overlap less than perfectly (`Work.norm`): their longest resource is busy
+for what that costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+
+from accel_models.path import Path
+from mappers.cost import Cost, Work, overlapped, rest_of
+from mappers.steps import Steps
+from sim.event.program import FINE, Actor, Channel, Program, Resource, Run, Use
+
+NOTHING = 1e-15  # seconds: what is left of a difference of equal times
+BESIDE = ("matrix", "vector", "power", "in_flight", "launch")  # resources that are no memories
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Seconds of one core's steps by resource: loads, what is busy while computing, stores."""
+
+    loads: Mapping[str, float]
+    beside: Mapping[str, float]
+    stores: Mapping[str, float]
+
+
+def program_of(cost: Cost, path: Path, cores: int = 1) -> Program:
+    """The program of one cost, without its stages (`in_sequence`). `cores`: that are not taken
+    together, whose shared memories do 1/cores of the work for each."""
+    clock = round(path.clock_hz) * FINE
+    lowered = _Lowered(cost, path, clock, cores, parts_of(cost.work, path))
+    actors, channels = [*lowered.launch()], list[Channel]()
+    for core in range(cores):
+        mine, joins = lowered.core(f".{core}" if cores > 1 else "")
+        actors += mine
+        channels += joins
+    used = {use.resource for actor in actors for run in actor.cycle for use in run.uses}
+    resources = tuple(Resource(name, clock) for name in sorted(used))
+    return Program(tuple(actors), tuple(channels), resources)
+
+
+def parts_of(work: Work, path: Path) -> Parts:
+    """How each resource's time divides. What a level does beside loads and stores, it does while
+    the engines compute."""
+    levels = [level.name for level in path.memories]
+    busy = {name: _own(work, name) * _stretch(work, name) for name in work.busy}
+    loads, stores, beside = {}, {}, {}
+    for name in busy:
+        if name not in levels:
+            continue
+        loads[name], stores[name] = _moved(work, name, busy[name])
+        beside[name] = max(0.0, busy[name] - loads[name] - stores[name])
+    others = {name: busy[name] for name in busy if name not in (*levels, "vector", "in_flight")}
+    matrix = {"matrix": others.pop("matrix", 0.0)}
+    loads = {"in_flight": busy.get("in_flight", 0.0), **loads}
+    return Parts(loads, beside | others | matrix, dict(reversed(stores.items())))
+
+
+def _own(work: Work, name: str) -> float:
+    """Seconds that the op beside which it runs do not hide."""
+    return max(0.0, float(work.busy[name]) - float(work.beside.get(name, 0.0)))
+
+
+def _moved(work: Work, name: str, busy: float) -> tuple[float, float]:
+    """Of a level's seconds, those of loads and of stores."""
+    steps = work.steps
+    if steps.loads is not None:
+        loads = busy * steps.loads.get(name, 0.0)
+        return loads, busy - loads
+    times = 1 if steps.once else steps.outputs
+    stores = min(busy, float(work.tail.get(name, 0.0)) * times)
+    return min(busy - stores, float(work.head.get(name, 0.0)) * steps.total), stores
+
+
+def _stretch(work: Work, name: str) -> float:
+    """By how much the longest resource of a library's kernel is longer than alone."""
+    rest = rest_of(work)
+    longest = max((n for n in rest if n != "power"), key=lambda n: rest[n], default="")
+    if name != longest or not rest[name]:
+        return 1.0
+    more = overlapped({n: s for n, s in rest.items() if n != "power"}, work.norm) - rest[name]
+    return 1.0 + more / float(work.busy[name])
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    """A cost on its way to a program."""
+
+    cost: Cost
+    path: Path
+    clock: int
+    cores: int
+    parts: Parts
+
+    @property
+    def steps(self) -> Steps:
+        return self.cost.work.steps
+
+    def amount(self, seconds: float, times: int = 1) -> int:
+        """Of a resource, for one of so many shares of the seconds."""
+        return ceil(seconds * self.clock / times)
+
+    def uses(self, seconds: Mapping[str, float], times: int, core: str) -> tuple[Use, ...]:
+        """One of so many shares, on the core's own resources and on shared ones."""
+        shared = {level.name for level in self.path.memories[: self.path.first_core]}
+        shared |= set(seconds) - {*self.path.by_name, *BESIDE} | {"power"}
+        return tuple(
+            Use(name, self.amount(s, times * self.cores))
+            if name in shared
+            else Use(name + core, self.amount(s, times))
+            for name, s in seconds.items()
+            if s > NOTHING
+        )
+
+    def launch(self) -> Iterator[Actor]:
+        """All launches, one after the other, and the first access."""
+        fixed = self.cost.exposed["launch"] + self.cost.exposed["access"]
+        uses = (Use("launch", self.amount(fixed)),) if fixed else ()
+        yield Actor("launch", (Run(1, uses),))
+
+    def core(self, core: str) -> tuple[list[Actor], list[Channel]]:
+        """A core's actors in the order of the data, and their channels."""
+        work, steps = self.cost.work, self.steps
+        total = steps.total
+        vector = float(work.busy.get("vector", 0.0))
+        before, finish = steps.before * vector, steps.finish * vector
+        each = vector * (1.0 - steps.before - steps.finish)
+        chain = [*self._moves("load", total, self.loading(core), core)]
+        if before:
+            chain.append(self._vector("convert", before, total, core))
+        chain.append(self._compute(core))
+        if each > NOTHING:
+            chain.append(self._vector("vector", each, total, core))
+        if finish:
+            chain.append(self._vector("finish", finish, steps.outputs, core))
+        times = 1 if steps.once else steps.outputs
+        stores = self.uses(self.parts.stores, times, core)
+        if steps.once and work.sync_s:
+            sync = Use(f"matrix{core}", self.amount(float(work.sync_s)), "sync")
+            chain.append(Actor(f"hand_over{core}", (Run(1, (sync,)),)))
+        chain += self._moves("store", times, stores, core)
+        return chain, list(self._joins(chain, core))
+
+    def _moves(self, name: str, times: int, uses: tuple[Use, ...], core: str) -> Iterator[Actor]:
+        """Level after level as data stream through; with single buffers somewhere one at a time."""
+        if not self._single() or len(uses) < 2:
+            yield Actor(name + core, (Run(times, uses),))
+            return
+        for use in uses:
+            level = use.resource.removesuffix(core)
+            yield Actor(f"{name} {level}{core}", (Run(times, (use,)),))
+
+    def _single(self) -> bool:
+        """Has any level but a single buffer?"""
+        return any(seconds > NOTHING for seconds in self.cost.work.serial.values())
+
+    def loading(self, core: str) -> tuple[Use, ...]:
+        """Of a step's tiles."""
+        return self.uses(self.parts.loads, self.steps.total, core)
+
+    def _vector(self, name: str, seconds: float, times: int, core: str) -> Actor:
+        return Actor(name + core, (Run(times, self.uses({"vector": seconds}, times, core)),))
+
+    def _compute(self, core: str) -> Actor:
+        """The steps of a result, the last one with the hand-over."""
+        steps, sync = self.steps, float(self.cost.work.sync_s) * (not self.steps.once)
+        uses = self.uses(self.parts.beside, steps.total, core)
+        last = uses
+        if sync:  # nothing else goes on: all that the core uses stands still
+            still = self.amount(sync, steps.outputs)
+            names = dict.fromkeys(use.resource for use in (*self.loading(core), *uses))
+            last = (*uses, *(Use(name, still, "sync") for name in names or ("matrix" + core,)))
+        runs = (Run(steps.parts - 1, uses), Run(1, last)) if steps.parts > 1 else (Run(1, last),)
+        return Actor(f"compute{core}", runs, steps.outputs)
+
+    def _joins(self, chain: list[Actor], core: str) -> Iterator[Channel]:
+        """One after the other; a tile's space is free once it was computed with."""
+        steps, buffers = self.steps, 1 if self._single() else self.steps.buffers
+        names = [actor.name for actor in chain]
+        yield Channel("launch", names[0], steps.total, 1, kind="launch")
+        yield Channel(names[0], names[0], initial=max(1, buffers - 1), kind="space")
+        yield Channel(f"compute{core}", names[0], initial=buffers, kind="space")
+        if self._single() and not steps.once:  # results lie where the next tiles would
+            yield Channel(names[-1], names[0], steps.parts, 1, steps.parts, kind="space")
+        computed = False
+        for source, target in pairwise(chain):
+            computed |= source.name == f"compute{core}"
+            gathers = source.firings // target.firings
+            room = 2 * gathers if computed else None
+            yield Channel(source.name, target.name, consume=gathers, capacity=room)

@@ -1,0 +1,1 @@
+"""Explicit pipelines: functions from sizes, a machine's numbers and knobs to a program."""

@@ -51,6 +51,11 @@ class Power(Facts):
 
     limit: Watts
     static: Watts
+    excursion: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="share of the limit that runs of less than a second may draw more for every "
+        "factor of ten: 0.2 allows 1.2 limits for 0.1 s, 1.4 for 10 ms",
+    )
 
 
 class Area(Facts):
@@ -95,7 +100,9 @@ class Core(Facts):
         default_factory=MappingRules, description="what mappings may do on this kind of core"
     )
     kernels: Kernels | None = Field(
-        default=None, description="what its library's kernels do, where they are known"
+        default=None,
+        description="what its library's kernels do, where they are known; or the name of cores "
+        "that have the same ones",
     )
     area: SquareMillimeters | None = Field(default=None, description="of one core, memory aside")
 

@@ -18,7 +18,7 @@ from accel_models.design import Core, Design
 from accel_models.explain import explained, nearest
 from accel_models.library import find_design
 from accel_models.path import ENGINE
-from accel_models.read_engines import Problem, engines_read
+from accel_models.read_engines import Problem, engines_read, take_kernels
 from accel_models.reader import (
     DesignError,
     Document,
@@ -110,6 +110,7 @@ def _by_key(source: Any) -> dict[str, Any]:
 
 def _validated(document: Document, name: str) -> Design:
     problems: list[Problem] = []
+    take_kernels(document.data, problems)
     data = engines_read(document.data, problems)
     design = None
     try:

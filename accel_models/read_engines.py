@@ -4,6 +4,7 @@ written out."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,6 +35,25 @@ def engines_read(data: dict[str, Any], problems: list[Problem]) -> dict[str, Any
         for name, core in cores.items()
     }
     return data | {"cores": read}
+
+
+def take_kernels(data: dict[str, Any], problems: list[Problem]) -> None:
+    """Give cores whose `kernels` is the name of others a copy of theirs."""
+    cores = data.get("cores")
+    if not isinstance(cores, dict):
+        return
+    for name, core in cores.items():
+        if not isinstance(core, dict) or not isinstance(core.get("kernels"), str):
+            continue
+        other = core.pop("kernels")
+        theirs = cores[other].get("kernels") if isinstance(cores.get(other), dict) else None
+        if isinstance(theirs, dict):
+            core["kernels"] = deepcopy(theirs)
+        else:
+            some = [n for n, c in cores.items() if isinstance(c, dict) and "kernels" in c]
+            hint = nearest(other, some) if some else "none of them has any"
+            what = f"no cores '{other}' with kernels of their own; {hint}"
+            problems.append((("cores", name, "kernels"), what))
 
 
 def _engine(block: Any, path: KeyPath, problems: list[Problem]) -> Any:

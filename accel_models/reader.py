@@ -9,7 +9,9 @@ characters. Nothing is executed.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,14 @@ def read_yaml(path: Path, shown: str | None = None) -> Document:
 
 def parse_yaml(text: str, shown: str) -> Document:
     """The mapping in `text`; `shown` names it in messages. Raises DesignError."""
+    found = _parsed(text, shown)
+    return Document(deepcopy(found.data), dict(found.places))
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str, shown: str) -> Document:
+    """What `parse_yaml` copies: most of reading a design is reading its YAML, and callers read the
+    same designs again and again."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:

@@ -52,6 +52,8 @@ def design_schema() -> Schema:
     definitions["Core"]["properties"]["matrix"] = {
         "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in ENGINES]
     }
+    kernels = definitions["Core"]["properties"]["kernels"]
+    kernels["anyOf"] = [*kernels["anyOf"], {"type": "string", "description": "other cores' name"}]
     for kind, model in ENGINES.items():
         engine = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= engine.pop("$defs", {})

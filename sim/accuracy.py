@@ -8,7 +8,7 @@ one with three parameters (a floor, shares of either), fitted to the other folds
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,9 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "comm": ("comm.csv", ("lib",)),
     "moe": ("moe.csv", ("dtype",)),
     "layer": ("transformer.csv", ("model",)),
+    "serving": ("serving_e2e.csv", ("model", "gemm_quant_mode", "backend")),
 }
+KERNELS = tuple(op for op in FILES if op != "serving")  # what libraries run, not who plans it
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Group:
     design: str
     rows: tuple[Judged, ...]
     unsupported: int
+
+    def about(self, column: str) -> Group:
+        """The rows that judge this column."""
+        return replace(self, rows=tuple(row for row in self.rows if row.column == column))
 
     def of_fold(self, judged: bool) -> tuple[Judged, ...]:
         """The rows that no fit saw, or those that fits may have seen."""

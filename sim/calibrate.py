@@ -27,6 +27,7 @@ from sim.calibrated.scores import Say, Score, errors
 from sim.measured.cases import of_device, read_cases
 from sim.measured.kinds import OPS, kind_of
 from sim.measured.split import JUDGED
+from sim.validate import without_prediction
 
 NOTHING = "none of the rows depends on it; it keeps its value"
 
@@ -82,7 +83,7 @@ class Calibration:
     @property
     def warnings(self) -> tuple[str, ...]:
         found = [f"{told.parameter.name}: {told.warning}" for told in self.told if told.warning]
-        missing = (f"{n} rows without a prediction: {why}" for why, n in self.unsupported.items())
+        missing = without_prediction(self.unsupported)
         return (*found, *missing)
 
 
@@ -132,7 +133,7 @@ def _told_of(rows: Rows, asked: Sequence[Parameter], file: Path) -> list[Paramet
     """The parameters that the rows depend on."""
     if not rows.cases:
         why = next(iter(rows.unsupported))
-        raise UserError(f"{file}: {rows.design.name} can do none of its rows: {why}")
+        raise UserError(f"{why}; {rows.design.name} can do none of the rows")
     problem = rows.problem(asked)
     strong = elasticities(problem) > WEAK
     free = [p for p, tells in zip(problem.parameters, strong, strict=True) if tells]

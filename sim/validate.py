@@ -10,7 +10,8 @@ Not modeled: inputs that lie in a cache already when a kernel starts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from mappers import map_graph
 from mappers.map_graph import Memo
 from mappers.plan import Placed
 from sim.measured.cases import Case, RowError, of_device, read_cases
-from sim.measured.kinds import LINKS, OPS, Kind, Library, kind_of
-from sim.measured.methods import METHODS, method_of
+from sim.measured.kinds import LINKS, OPS, Kind, about, judged_column, kind_of
+from sim.measured.methods import METHODS
 from sim.measured.power import reading
 
 Progress = Callable[[Iterable[Case], int], Iterable[Case]]
@@ -90,6 +91,12 @@ class Validation:
     def unsupported(self) -> tuple[Judged, ...]:
         return tuple(row for row in self.rows if row.predicted is None)
 
+    @property
+    def quantities(self) -> dict[str, tuple[Judged, ...]]:
+        """The predicted rows by what was measured, where that is more than one column."""
+        names = self.kind.measured if len(self.kind.measured) > 1 else ()
+        return {n: tuple(r for r in self.predicted if r.column == n) for n in names}
+
     def scores(self) -> dict[str, float | None]:
         """Errors over the predicted rows; None where there are none."""
         return scores(self.predicted)
@@ -133,11 +140,11 @@ def judged(
 ) -> Iterator[Judged]:
     """Every case with its prediction. `memo` as in `map_graph`: a caller that asks again, of the
     same cores with other numbers, may pass the mappings found."""
-    library = kind.library
+    library, cases = kind.library, about(cases, kind)
     paths = [memory_path(machine, name) for name in machine.cores]
     known = [path for path in paths if library and has_kernels(path, library.block)]
     if library and known:
-        yield from _by_library(list(cases), known[0], library)
+        yield from _by_library(list(cases), known[0], kind)
     else:
         yield from _mapped(cases, machine, kind, {} if memo is None else memo)
 
@@ -150,14 +157,17 @@ def has_kernels(path: MemoryPath, block: str) -> bool:
     return path.first_core >= 2 and getattr(path.core.kernels, block, None) is not None
 
 
-def _by_library(cases: Sequence[Case], path: MemoryPath, library: Library) -> Iterator[Judged]:
+def _by_library(cases: Sequence[Case], path: MemoryPath, kind: Kind) -> Iterator[Judged]:
+    assert kind.library
     for case in cases:
-        case.measured_s, case.band_s  # noqa: B018 - a row that is not right stops at its line
-    for case, answer in zip(cases, library.predict(cases, path), strict=True):
+        # a row that is not right stops at its line
+        case.measured(judged_column(case, kind)), case.band_s
+    for case, answer in zip(cases, kind.library.predict(cases, path), strict=True):
+        column = judged_column(case, kind)
         if isinstance(answer, str):
-            yield Judged(case, None, why=answer)
+            yield Judged(case, None, why=answer, column=column)
         else:
-            yield Judged(case, answer.seconds, answer.bound_by, answer.tile)
+            yield Judged(case, answer.seconds, answer.bound_by, answer.tile, column=column)
 
 
 def _mapped(cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo) -> Iterator[Judged]:
@@ -168,23 +178,40 @@ def _mapped(cases: Iterable[Case], machine: Design, kind: Kind, memo: Memo) -> I
         return board_power_w(placed_of(case))
 
     for case in cases:
-        case.measured(kind.measured), case.band_s  # a row that is not right stops at its line
+        column = judged_column(case, kind)
+        case.measured(column), case.band_s  # a row that is not right stops at its line
         try:
             placed = placed_of(case)
-            if kind.measured == "power_w":
+            if column == "power_w":
                 predicted = reading(case, watts_of, machine.power.static)
             else:
                 predicted = sum(p.count * float(p.cost.latency_s) for p in placed)
-                predicted += method_of(case).added_s
         except RowError:
             raise
         except UserError as problem:
             why = str(problem).partition("\n")[0]
-            yield Judged(case, None, why=why, column=kind.measured)
+            yield Judged(case, None, why=why, column=column)
             continue
         longest = max(placed, key=lambda p: float(p.cost.latency_s))
         bound, tile = longest.cost.bound_by, longest.plan.tile
-        yield Judged(case, predicted, bound, tile, column=kind.measured)
+        yield Judged(case, predicted, bound, tile, column=column)
+
+
+def reasons(rows: Sequence[Judged]) -> dict[str, int]:
+    """Why rows have no prediction, with the file and line of the first, and how many each."""
+    first: dict[str, Case] = {}
+    for row in rows:
+        first.setdefault(row.why, row.case)
+    counts = Counter(row.why for row in rows)
+    return {f"{case.file}:{case.line}: {why}": counts[why] for why, case in first.items()}
+
+
+def without_prediction(unsupported: Mapping[str, int]) -> list[str]:
+    """A sentence for each of `reasons`."""
+    return [
+        f"{count} {'row' if count == 1 else 'rows'} without a prediction: {why}"
+        for why, count in unsupported.items()
+    ]
 
 
 def board_power_w(placed: Sequence[Placed]) -> float:

@@ -14,7 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"kernels_ref", "accel_models", "workloads", "mappers", "sim"}
 DATA = {"designs"}  # and workloads/models
-DATA_FOLDERS = ("workloads/models/", "accel_models/costs_data/", "accel_models/pes/rtl/")
+DATA_FOLDERS = (
+    "sim/measured/",
+    "workloads/models/",
+    "accel_models/costs_data/",
+    "accel_models/pes/rtl/",
+)
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,9 @@ SCALE-Sim, Samajdar 2018, for the stationary variants):
 load is the rows cycles that bring a block of the stationary operand in. ws holds B[k,n] and streams
 m rows; is holds A[k,m] and streams n; os holds C[m,n] and streams k: nothing is loaded, and with
 `shadow` the next block waits for the rows cycles that shift the sums out. A tile takes
-ceil(r/rows) * ceil(c/cols) folds. A PE of rate q > 1 takes q reduction elements a cycle: ws and is
+ceil(r/rows) * ceil(c/cols) folds. With `min_stream` s a stream shorter than s is followed as if it
+had s rows: n is max(n, s) in the interval, not in the latency (ONNXim, Ham et al., IEEE CAL 2024,
+src/SystolicWS.cc has s = 4). A PE of rate q > 1 takes q reduction elements a cycle: ws and is
 fold k by rows*q, os streams k/q; a rate below 1 stretches the stream.
 Zeros of weights: `skipping.py`; a speedup by n:m makes a fold as many whole times as deep.
 Not modeled: clock gating inside the grid, bubbles of the skew buffers.
@@ -35,6 +37,9 @@ class Systolic(MatrixEngine):
     cols: Count
     dataflow: Literal["ws", "os", "is"]
     weight_preload: Literal["none", "shadow", "ideal"]
+    min_stream: Count = Field(
+        default=1, description="cycles that a stream takes at least (ONNXim: 4)"
+    )
     pe: PE
 
     def geometry(self, rate: float) -> tuple[int, int, int]:
@@ -60,12 +65,14 @@ class Systolic(MatrixEngine):
 
     def _stream(self, steps: Steps) -> Steps:
         """Cycles from one fold to the next, for so many elements streamed."""
+        least = self.min_stream
         if self.weight_preload == "ideal":
-            return steps
+            return Steps(steps.block, steps.per, 0.0, least if least > 1 else 0.0)
         if self.weight_preload == "shadow":
-            return Steps(steps.block, steps.per, 0.0, self.rows)
+            return Steps(steps.block, steps.per, 0.0, max(self.rows, least))
         load = 0 if self.dataflow == "os" else self.rows
-        return Steps(steps.block, steps.per, self.rows + self.cols - 2 + load)
+        around = self.rows + self.cols - 2 + load
+        return Steps(steps.block, steps.per, around, least + around if least > 1 else 0.0)
 
     def peak(self, rate: float, weight_bits: int) -> float:
         return self.rows * self.cols * rate

@@ -15,7 +15,9 @@ others by what their data sheets say.
 
 from __future__ import annotations
 
-from accel_models.facts import Facts
+from pydantic import Field
+
+from accel_models.facts import Facts, Switch
 from accel_models.kernel_library.attention import AttentionKernels
 from accel_models.kernel_library.experts import ExpertKernels
 from accel_models.kernel_library.matmul import MatmulKernels
@@ -25,6 +27,11 @@ from accel_models.kernel_library.vector import VectorKernels
 class Kernels(Facts):
     """Of a kind of cores."""
 
+    fuses: Switch = Field(
+        default=True,
+        description="multiplications take functions before and after them into their kernels; "
+        "else only those that read one activation run as one",
+    )
     matmul: MatmulKernels | None = None
     attention: AttentionKernels | None = None
     vector: VectorKernels | None = None

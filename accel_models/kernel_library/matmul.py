@@ -29,7 +29,7 @@ their name in `--formats` or in a measurement's dtype, and say where they differ
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
@@ -38,6 +38,7 @@ from accel_models.kernel_library.fitted import Fitted
 from accel_models.quantity import Bytes, Joules, Seconds
 
 Menu = Annotated[list[Count], Field(min_length=1)]
+Order = Literal["square", "columns", "shorter"]
 
 
 # pairs of formats by what libraries call the kernels that do them
@@ -52,14 +53,24 @@ class Tiles(Facts):
     up_to: list[Count] | None = Field(
         default=None,
         description="rows up to which each size of m but the last is taken, by libraries that "
-        "choose it so",
+        "choose it so; n is then one for all, or one for each of m",
     )
 
     @model_validator(mode="after")
     def _one_bound_each(self) -> Tiles:
         if self.up_to is not None and len(self.up_to) != len(self.m) - 1:
             raise ValueError(f"up_to has {len(self.up_to)} bounds for {len(self.m)} sizes of m")
+        if self.up_to is not None and len(self.n) not in (1, len(self.m)):
+            raise ValueError(f"n has {len(self.n)} sizes for {len(self.m)} sizes of m with up_to")
         return self
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every tile that there is a kernel for; with `up_to` in its order."""
+        if self.up_to is None:
+            return [(m, n) for m in self.m for n in self.n]
+        columns = self.n if len(self.n) > 1 else self.n * len(self.m)
+        return list(zip(self.m, columns, strict=True))
 
 
 class MatmulKernel(Facts):
@@ -72,6 +83,11 @@ class MatmulKernel(Facts):
     resident: Count = Field(description="blocks of a core at once, at most")
     splits: Menu = Field(description="of k over blocks")
     cluster: Count = Field(description="blocks that fetch an operand's tile once for all of them")
+    order: Order = Field(
+        default="square",
+        description="of blocks: in rectangles as square as it goes, down each column of tiles, or "
+        "along the shorter side of their grid",
+    )
     vector_rows: int = Field(
         default=0, ge=0, description="up to so many rows there are kernels without tiles"
     )

@@ -1,20 +1,60 @@
 """How a machine's library streams rows of numbers: norms, activations, quantization, softmax.
 
-A kernel is described once, whatever machine it runs on (KERNELS): what it reads and writes, how
-many instructions an element takes, how many threads share a row. A generation of machines says how
-fast such a kernel can be (VectorKernels). The cost: mappers/library/vector.py.
+    vector:
+      floor: 1.84 us
+      dram: 0.895
+      l2: 0.398
+      lanes: 128
+      threads: 2048
+      libraries:
+        vllm:
+          functions:
+            rmsnorm: {slots: 102, threads: 1024}
+        torch:
+          host_call: 11 us
+          functions:
+            add: {inputs: 2, slots: 2}
+
+A function is what workloads/ops/vector.py calls it; ops are planned with the first library that
+has theirs. The cost: mappers/library/vector.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from accel_models.facts import Count, Facts, Fraction, Rate
+from accel_models.facts import Count, Facts, Fraction, Rate, Switch
 from accel_models.kernel_library.fitted import Fitted
 from accel_models.quantity import Seconds
+
+
+class StreamKernel(Facts):
+    """A function's kernel: reads `inputs` tensors of the output's size, writes one."""
+
+    inputs: Count = 1
+    slots: float = Field(ge=0, allow_inf_nan=False, description="instructions of an element")
+    threads: int = Field(
+        default=0, ge=0, description="of a row, at most; 0 where it does not matter how rows end"
+    )
+    launches: Count = Field(default=1, description="kernels, one after the other")
+    rereads: Switch = Field(
+        default=False,
+        description="a row is read twice, the second time from the core's own memory if it is "
+        "kept there",
+    )
+
+
+class StreamLibrary(Facts):
+    """One library's kernels, by function."""
+
+    functions: Annotated[dict[str, StreamKernel], Field(min_length=1)]
+    host_call: Seconds | None = Field(
+        default=None,
+        description="what a host's clock sees of a call besides the kernel: of measurements, not "
+        "of runs",
+    )
 
 
 class VectorKernels(Facts):
@@ -29,9 +69,6 @@ class VectorKernels(Facts):
     l2: Annotated[Fraction, Fitted(0.05, 1.0)] = Field(
         description="share of the shared memory's peak, for data that lies there"
     )
-    stack: Literal["cuda", "rocm"] = Field(
-        default="cuda", description="whose torch: its kernels take other instructions"
-    )
     lanes: Count = Field(description="threads that a core issues an instruction for each cycle")
     threads: Count = Field(description="threads that reside on a core")
     maximum: Annotated[Seconds, Fitted(1e-6, 15e-6, "us")] | None = Field(
@@ -43,45 +80,20 @@ class VectorKernels(Facts):
         default=None,
         description="bytes that each resident thread has on their way when it finds a maximum",
     )
+    libraries: dict[str, StreamLibrary] = Field(default={}, description="in order of preference")
 
+    def find(self, function: str, library: str = "") -> tuple[str, StreamKernel] | None:
+        """(library, kernel) of a function, of this library where it has it, else of the first that
+        does; None where none does."""
+        for name in (library, *self.libraries):
+            if name in self.libraries and function in self.libraries[name].functions:
+                return name, self.libraries[name].functions[function]
+        return None
 
-@dataclass(frozen=True, slots=True)
-class StreamKernel:
-    """Reads `inputs` tensors of the output's size, writes one; `launches` of them in turn.
-
-    `slots` are instructions per element; `threads` share a row (0: rows do not matter). Where
-    `rereads`, a row is read twice, the second time from the core's own memory if it is kept there.
-    """
-
-    inputs: int
-    slots: float
-    threads: int = 0
-    launches: int = 1
-    rereads: bool = False
-
-
-# (library, function) -> kernel. Threads and passes are recalled of the libraries' sources. `slots`
-# are fitted (tests/data/silicon/vector_ops.csv, 2026-11-22, all rows): vLLM's, torch's and compiled
-# ones on A100 (Vidur, LLMCompass), ROCm's on MI210, and carried to others as instructions per
-# element; 2.0 is a guess, where memory binds.
-KERNELS: dict[tuple[str, str], StreamKernel] = {
-    # vLLM 0.2 csrc: one element per thread and step, 1024 threads (rope: 512) at most
-    ("vllm", "rmsnorm"): StreamKernel(1, 102.0, 1024),
-    ("vllm", "rope"): StreamKernel(1, 82.0, 512),
-    ("vllm", "silu_mul"): StreamKernel(2, 102.0, 1024),
-    # torch, eager: elementwise kernels are vectorized; layer_norm has four warps a row (Welford)
-    ("torch", "add"): StreamKernel(2, 2.0),
-    ("torch", "add3"): StreamKernel(2, 2.0, launches=2),
-    ("torch", "gelu"): StreamKernel(1, 45.5),
-    ("torch", "layernorm"): StreamKernel(1, 72.0, 128),
-    ("torch", "softmax"): StreamKernel(1, 69.0, 1024),
-    # torch.compile: a looped reduction reads its row twice
-    ("compiled", "gelu"): StreamKernel(1, 22.0),
-    ("compiled", "layernorm"): StreamKernel(1, 10.8, 256, rereads=True),
-    # torch on ROCm: erf and exp in full precision, no packed 16-bit arithmetic
-    ("rocm", "gelu"): StreamKernel(1, 69.0),
-    ("rocm", "softmax"): StreamKernel(1, 129.0, 1024),
-    ("rocm", "layernorm"): StreamKernel(1, 115.0, 256),
-    # TensorRT-LLM: a scale that is given is applied as data pass
-    ("trtllm", "requantize"): StreamKernel(1, 2.0),
-}
+    def host_call(self, library: str) -> float:
+        """Seconds that a host's clock adds to a kernel of this library, or of the first that says;
+        0 where none does."""
+        asked = [
+            self.libraries[name] for name in (library, *self.libraries) if name in self.libraries
+        ]
+        return next((one.host_call for one in asked if one.host_call is not None), 0.0)

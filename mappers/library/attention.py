@@ -19,7 +19,7 @@ Compute, of blocks that walk `steps` steps (attention_blocks.py), `resident` of 
                leaves at most one: Graham, 1969)
 
 Memory, footprint F = cache, queries, results, and what is appended, found in the L2 by a share
-r = min(1, max(0, 2 - F / (warm L2))) where inputs are repeated:
+r (mappers/library/reuse.py, of `warm` of the L2's capacity) where inputs are repeated:
 
     DRAM     = (1 - r) (cache + queries + results) / (dram peak)
     L2       = (blocks steps 2 keys head_dim cache_bytes + queries + results) / (l2 peak)
@@ -45,6 +45,7 @@ import numpy as np
 
 from mappers.library.attention_blocks import AttentionCases, Blocks, blocks_of, ceil
 from mappers.library.attention_library import AttentionLibrary
+from mappers.library.reuse import found_again
 from mappers.library.times import Times, Values
 
 OVERLAP_POWER = 3.0
@@ -69,12 +70,15 @@ def attention_times(cases: AttentionCases, library: AttentionLibrary) -> Times:
     combine = _combine(cases, blocks, library)
     parts = {"launch": launch, "append": append, "compute": compute, "dram": dram, "l2": shared}
     parts["combine"] = combine
-    written = (1 - found) * (moved["cache"] + moved["io"] + moved["append"])
-    through = moved["read"] + moved["io"] + moved["append"]
+    passed = {
+        "dram": (1 - found) * (moved["cache"] + moved["io"]),
+        "l2": moved["read"] + moved["io"],
+    }
+    passed["append"] = moved["append"]
     return Times(
         launch + append + overlapped + combine,
         parts,
-        {"dram": written, "l2": through},
+        passed,
         blocks.splits,
     )
 
@@ -137,8 +141,8 @@ def _found_in_l2(
 ) -> Values:
     wide = moved["queries"] if library.kernel.rotates else 0.0
     footprint = moved["cache"] + moved["io"] + cases.wide_bytes * (moved["fresh"] + wide)
-    fill = footprint / (library.machine.l2_bytes * library.warm)
-    return np.where(cases.repeated, np.clip(2 - fill, 0.0, 1.0), 0.0)
+    found = found_again(footprint, library.machine.l2_bytes * library.warm)
+    return np.where(cases.repeated, found, 0.0)
 
 
 def _append(

@@ -1,9 +1,9 @@
 """Attention planned by the machine's kernel library, where it has a kernel for the op.
 
-Bytes and energy are those of the best tile (mappers/flash.py), the time is the library's
-(mappers/library/attention.py) with nothing found in L2. A library's measured times include the
-kernel that appends to the cache; here that is an op of its own, so its part and the launch of a
-small kernel are taken off.
+Time and bytes of shared memories are the library's (mappers/library/attention.py) with nothing
+found in L2, bytes within cores those of the best tile (mappers/flash.py). A library's measured
+times include the kernel that appends to the cache; here that is an op of its own, so its part and
+the launch of a small kernel are taken off.
 Not by the library: windows, sparse masks, latent heads, prompts that see all of themselves, and a
 few tokens on a long cache (chunks, drafts to verify), which its prompts' kernels would not split.
 """
@@ -21,6 +21,7 @@ from mappers.flash_problem import Flash
 from mappers.library.attention import OVERLAP_POWER, attention_times
 from mappers.library.attention_blocks import AttentionCases
 from mappers.library.attention_library import AttentionLibrary, attention_library
+from mappers.library.moved import as_moved
 from mappers.library.times import Times
 
 LONGER = 4  # times its queries: the keys of what is still priced as a prompt
@@ -49,8 +50,9 @@ def by_library(flash: Flash, cost: Cost, path: Path, formats: tuple[str, str]) -
         launches=1,
         launch_s=max(parts["launch"] - _append_launch(path), 0.0),
         norm=OVERLAP_POWER,
+        steps=replace(cost.work.steps, once=True),
     )
-    return compose(work, path)
+    return compose(as_moved(work, *_bytes(flash, times), path), path)
 
 
 def _library(flash: Flash, path: Path, formats: tuple[str, str]) -> AttentionLibrary | None:
@@ -87,6 +89,23 @@ def _case(flash: Flash) -> AttentionCases:
         np.array([False]),
         flash.o_bytes,
     )
+
+
+def _bytes(flash: Flash, times: Times) -> tuple[dict[str, float], dict[str, float]]:
+    """What the kernel moves, without its append kernel; what of it passes the outermost memory."""
+    op, stays = flash.op, flash.stays
+    tokens, seen = op.batch * op.q_len * op.q_heads, op.batch * op.kv_len * op.kv_heads
+    once = {
+        "activation": tokens * op.head_dim * flash.q_bytes,
+        "weight": seen * op.head_dim * (flash.k_bytes + flash.v_bytes),
+        "output": tokens * op.v_head_dim * flash.o_bytes,
+    }
+    fetched = float(times.moved["l2"][0]) - once["output"]
+    parts = {"activation": "q", "output": "o"}
+    far = {o: s for o, s in once.items() if parts.get(o) not in stays}
+    if {"k", "v"} & set(stays):
+        del far["weight"]
+    return {"dram": sum(far.values()), "l2": fetched}, far
 
 
 def _body(times: Times) -> float:

@@ -45,10 +45,35 @@ class Layers:
     macs_per_s: float
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Multiplications of `active` experts' rows, arrays of shape (cases,); `padded` to whole tiles;
+    bytes of an element of input, weight and output."""
+
+    active: Values
+    rows: Values
+    padded: Values
+    n: Values
+    k: Values
+    each: tuple[float, float, float]
+    macs_per_s: float
+
+
 def tiled(rows: Values) -> Values:
     """Rows of whole tiles."""
     size = np.where(rows <= SMALL_UP_TO, SMALL_TILE, TILE)
     return np.ceil(rows / size) * size
+
+
+def grouped_times(g: Grouped, machine: Machine, kernels: ExpertKernels) -> Times:
+    """Seconds of one grouped multiplication, its launch aside."""
+    of_input, of_weight, of_output = g.each
+    moved = g.active * g.n * g.k * of_weight + g.rows * (g.k * of_input + g.n * of_output)
+    read = moved / (kernels.dram * machine.dram_bytes_per_s)
+    multiplied = g.padded * g.n * g.k / (kernels.issue * g.macs_per_s)
+    both = (read**OVERLAP + multiplied**OVERLAP) ** (1 / OVERLAP)
+    parts = {"memory": read, "matrix": multiplied}
+    return Times(both, parts, {"dram": moved}, np.zeros(len(read), int))
 
 
 def expert_times(layers: Layers, machine: Machine, kernels: ExpertKernels) -> Times:
@@ -57,20 +82,23 @@ def expert_times(layers: Layers, machine: Machine, kernels: ExpertKernels) -> Ti
     padded = np.array([tiled(load).sum() for load in layers.loads])
     active = np.array([float(len(load)) for load in layers.loads])
     shapes = ((layers.gates * layers.inner, layers.hidden), (layers.hidden, layers.inner))
-    memory, matrix, both, moved = (np.zeros_like(rows) for _ in range(4))
-    for n, k in shapes:
-        size = active * n * k * layers.weight_bytes
-        size = size + rows * (k * layers.input_bytes + n * WIDE_BYTES)
-        read = size / (kernels.dram * machine.dram_bytes_per_s)
-        multiplied = padded * n * k / (kernels.issue * layers.macs_per_s)
-        memory, matrix, moved = memory + read, matrix + multiplied, moved + size
-        both = both + (read**OVERLAP + multiplied**OVERLAP) ** (1 / OVERLAP)
+    each = layers.input_bytes, layers.weight_bytes, WIDE_BYTES
+    both = [
+        grouped_times(
+            Grouped(active, rows, padded, n, k, each, layers.macs_per_s), machine, kernels
+        )
+        for n, k in shapes
+    ]
+    memory, matrix = (
+        np.sum([t.parts[name] for t in both], axis=0) for name in ("memory", "matrix")
+    )
     dealt = _dealt_bytes(layers, rows)
     dealing = dealt / (kernels.rows * machine.dram_bytes_per_s)
     setup = np.full_like(rows, kernels.setup)
     parts = {"launch": setup, "memory": memory, "matrix": matrix, "rows": dealing}
-    total = setup + both + dealing
-    return Times(total, parts, {"dram": moved + dealt}, np.zeros(len(rows), int))
+    total = setup + sum(t.latency_s for t in both) + dealing
+    moved = dealt + sum(t.moved["dram"] for t in both)
+    return Times(total, parts, {"dram": moved}, np.zeros(len(rows), int))
 
 
 def _dealt_bytes(layers: Layers, rows: Values) -> Values:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from accel_models.path import Level, Path
+from mappers.library.times import Values
+
+WINDOW_S = 1.0  # a board's limit is one of the mean over about as long (PCI Express CEM 5.0, NVML)
+SHORTEST_S = 1e-4  # below which the allowance for short runs does not grow: as in the same table
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +28,19 @@ class Machine:
     l2_bytes_per_s: float
     core_bytes: float  # of a core's own memory
     vector: Mapping[str, float]  # operations per cycle and core, by class
-    power_w: float  # dynamic power that the board allows: limit less static
+    power_w: float  # dynamic power that the board allows for good: limit less static
     static_w: float
+    excursion: float = 0.0  # share of the limit more for a tenth of the time (accel_models/design)
+
+    def allowed_w(self, lasting_s: Values) -> Values:
+        """Mean dynamic power that the board allows in runs that last so long without a pause:
+
+            limit (1 + excursion log10(window / lasting)) - static
+
+        and the limit for good. The form, a line in the logarithm of time down to the limit at a
+        second, is that of the PCI Express card specification's power excursions (CEM 5.0)."""
+        decades = -np.log10(np.clip(lasting_s / WINDOW_S, SHORTEST_S / WINDOW_S, 1.0))
+        return self.power_w + (self.power_w + self.static_w) * self.excursion * decades
 
 
 def machine_of(path: Path) -> Machine:
@@ -43,6 +60,7 @@ def machine_of(path: Path) -> Machine:
         {name: rate * path.vector.count for name, rate in rates.items() if name != "source"},
         power.limit - power.static,
         power.static,
+        power.excursion,
     )
 
 

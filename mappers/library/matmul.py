@@ -9,22 +9,23 @@ ceil(k / (k of a step) / s) steps to a block, in seconds:
     in_flight  q K step_latency / a                   (Little's law, of the loads of a step)
     l2         J K (bytes of a step's two tiles) / (bandwidth * l2); blocks of a `cluster` fetch the
                operand with the larger tile side once
-    dram       (A and B, each once for every wave that needs it anew, less what L2 still holds,
-               + the outputs) / (bandwidth * dram)
-    power      MACs * mac_energy / (board limit - static)
+    dram       (A and B, each once for every wave that needs it anew, and the outputs, less what
+               L2 still holds) / (bandwidth * dram)
+    power      MACs * mac_energy / (power that the board allows for as long: machine.py)
 
     latency = launch + (sum of the fourth powers)^(1/4) + exposed_store * outputs / dram
               + (s > 1: split_latency + parts, written and read in L2)
 
 OVERLAP = 4 stands for resources that overlap, but not perfectly: one alone is hidden, two that are
 equally busy take 1.19 of one.
-A wave of C blocks is a rectangle of tiles as square in elements as it goes; A is read again for
-every such rectangle across, B for every one down, unless it fits half of L2. Of the inputs,
-min(1, max(0, 2 - passed / (warm * capacity))) lies in L2 already when the kernel starts, where
-`passed` are the bytes that have passed L2 since their last use. Libraries that take the height of
-their tiles by the rows alone (`up_to`) have no other candidates.
-With up to `vector_rows` rows there is a kernel more, without tiles: it reads every weight once,
-multiplies on the vector units, and fetches A for every VECTOR_COLUMNS columns.
+A wave of C blocks is a rectangle of tiles: as square in elements as it goes, or as the library's
+`order` of blocks has it. A is read again for every such rectangle across, B for every one down, but
+for what L2 keeps of it meanwhile. What L2 still holds of data after `passed` bytes since their last
+use: mappers/library/reuse.py, of `warm` of its capacity. `passed` are for the inputs those of the
+whole loop, for an operand that a later wave reads again its own, for the outputs those of one run.
+Libraries that take their tile by the rows alone (`up_to`) have no other candidates. With up to
+`vector_rows` rows there is a kernel more, without tiles: it reads every weight once, multiplies on
+the vector units, and fetches A for every VECTOR_COLUMNS columns.
 The chooser: libraries choose well but not perfectly. What is expected is the average over the
 candidates, weighted exp(-(their latency / the least - 1) / SPREAD).
 OVERLAP and SPREAD are the same for all machines.
@@ -39,13 +40,13 @@ import numpy as np
 
 from accel_models.kernel_library.matmul import MatmulKernel
 from mappers.library.machine import Machine
+from mappers.library.reuse import found_again
 from mappers.library.times import Times, Values
 
 OVERLAP = 4.0
 SPREAD = 0.1
 PARTIAL_BYTES = 4.0  # of a sum
 VECTOR_COLUMNS = 8.0
-FITS = 0.5  # of L2: an operand that is read once, whatever the order of blocks
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Gemms:
     passed: Values
     fresh: bool = False
     wide_bytes: float = 0.0  # of an element as it is multiplied, where it is converted
-    sustained: bool = True  # one run after the other, so that the board's power limit holds
+    runs: float = np.inf  # without a pause, one after the other; 1: the power limit does not hold
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def candidates(kernel: MatmulKernel, machine: Machine) -> Candidates:
     """What the menu has and a core's memory holds `stages` steps of; the smallest tile always."""
     fitting = [
         (tm, tn)
-        for tm in kernel.tiles.m
-        for tn in kernel.tiles.n
+        for tm, tn in dict.fromkeys(kernel.tiles.pairs)
         if tm * tn <= kernel.largest
         and (tm + tn) * kernel.step * kernel.stages <= machine.core_bytes
     ]
@@ -103,7 +103,7 @@ def matmul_times(gemms: Gemms, machine: Machine, kernel: MatmulKernel) -> Times:
     if kernel.vector_rows:
         extra = _broadcast(_untiled(_column(gemms), machine, kernel), (len(gemms.m), 1))
         parts = {name: np.concatenate([parts[name], extra[name]], axis=1) for name in parts}
-    moved = {"dram": parts.pop("dram_bytes"), "l2": parts.pop("l2_bytes")}
+    moved = {name: parts.pop(f"{name}_bytes") for name in ("dram", "l2", "sums")}
     total = composed(parts)
     weight = np.exp(-(total / total.min(axis=1, keepdims=True) - 1) / SPREAD)
     weight /= weight.sum(axis=1, keepdims=True)
@@ -163,6 +163,7 @@ def _tiled(g: Gemms, c: Candidates, machine: Machine, kernel: MatmulKernel) -> d
         "split": np.where(c.s > 1, kernel.split_latency, 0.0) + sums / l2_rate,
         "dram_bytes": dram_bytes,
         "l2_bytes": l2_bytes + sums,
+        "sums_bytes": sums,
     }
 
 
@@ -170,19 +171,29 @@ def _taken(g: Gemms, c: Candidates, kernel: MatmulKernel) -> Values:
     """Is the tile one that the library would take for so many rows? Any, where it does not say."""
     if kernel.tiles.up_to is None:
         return np.full((1, 1), True)
-    by_rows = np.array(kernel.tiles.m)[np.searchsorted(kernel.tiles.up_to, g.m)]
-    taken: Values = c.tm == by_rows
-    return taken | ~taken.any(axis=1, keepdims=True)  # where none of that height fits a core, any
+    by_rows = np.array(kernel.tiles.pairs)[np.searchsorted(kernel.tiles.up_to, g.m)]
+    taken: Values = (c.tm == by_rows[..., 0]) & (c.tn == by_rows[..., 1])
+    return taken | ~taken.any(axis=1, keepdims=True)  # where it does not fit a core, any
 
 
 def _common(g: Gemms, machine: Machine, kernel: MatmulKernel) -> dict[str, Values]:
-    macs = g.b * g.m * g.n * g.k
     store = g.b * g.m * g.n * g.out_bytes / (machine.dram_bytes_per_s * kernel.dram)
     return {
-        "power": macs * kernel.mac_energy / machine.power_w * g.sustained,
+        "power": _powered(g, machine, kernel),
         "store": kernel.exposed_store * store,
         "launch": np.full_like(g.m, kernel.launch),
     }
+
+
+def _powered(g: Gemms, machine: Machine, kernel: MatmulKernel) -> Values:
+    """Seconds that the board's power limit asks for. How long the runs last is what they would
+    take if nothing but the limit and the engines' peak held them up."""
+    macs = g.b * g.m * g.n * g.k
+    if g.runs == 1:
+        return np.zeros_like(macs)
+    each = macs * max(kernel.mac_energy / machine.power_w, 1 / g.macs_per_s)
+    seconds: Values = macs * kernel.mac_energy / machine.allowed_w(g.runs * each)
+    return seconds
 
 
 def _shared(
@@ -196,41 +207,57 @@ def _shared(
 
 
 def _anew(g: Gemms, c: Candidates, machine: Machine, kernel: MatmulKernel) -> Values:
-    """Bytes of both inputs from the outermost memory: waves in rectangles of blocks."""
+    """Bytes of both inputs from the outermost memory: each once for every wave that needs it
+    anew, less what L2 keeps of it."""
     down, across = np.ceil(g.m / c.tm), np.ceil(g.n / c.tn)
-    wave = np.minimum(down * across, machine.cores)
-    high = np.clip(np.sqrt(wave * c.tn / c.tm), 1, down)
-    wide = np.clip(wave / high, 1, across)
-    high = np.clip(wave / wide, 1, down)
+    high, wide = _wave(down, across, c, machine, kernel)
     cold = 1 - _warm(g, machine, kernel)
     a, b = g.m * g.k * g.a_bytes, g.n * g.k * g.b_bytes
-    fits_a, fits_b = (size < FITS * machine.l2_bytes for size in (a, b))
-    cold_a = np.where(fits_a, 0.0, cold) if g.fresh else cold
-    read_a = a * np.where(fits_a, 1.0, across / wide) * cold_a
-    read_b = b * np.where(fits_b, 1.0, down / high) * cold
+    kept_a, kept_b = (found_again(size, kernel.warm * machine.l2_bytes) for size in (a, b))
+    first_a = 1 - kept_a if g.fresh else 1.0
+    read_a = a * (first_a + (across / wide - 1) * (1 - kept_a)) * cold
+    read_b = b * (1 + (down / high - 1) * (1 - kept_b)) * cold
     total: Values = g.b * (read_a + read_b)
     return total
 
 
+def _wave(
+    down: Values, across: Values, c: Candidates, machine: Machine, kernel: MatmulKernel
+) -> tuple[Values, Values]:
+    """Tiles down and across of what the cores compute at once."""
+    wave = np.minimum(down * across, machine.cores)
+    if kernel.order == "square":
+        high = np.sqrt(wave * c.tn / c.tm)
+    else:
+        by_columns = (kernel.order == "columns") | (across >= down)
+        high = np.where(by_columns, wave, wave / np.minimum(wave, across))
+    high = np.clip(high, 1, down)
+    wide = np.clip(wave / high, 1, across)
+    return np.clip(wave / wide, 1, down), wide
+
+
 def _warm(g: Gemms, machine: Machine, kernel: MatmulKernel) -> Values:
     """Share of the inputs that L2 holds when the kernel starts."""
-    share: Values = np.clip(2 - g.passed / (kernel.warm * machine.l2_bytes), 0, 1)
-    return share
+    return found_again(g.passed, kernel.warm * machine.l2_bytes)
 
 
 def _stored(g: Gemms, machine: Machine, kernel: MatmulKernel) -> Values:
-    """Outputs that leave L2 while the kernel runs; of a single run, what L2 cannot hold."""
+    """Outputs that leave L2 while the kernel runs. Runs in a row write the same buffer, so that
+    what L2 still holds of it is written over there; of a single run L2 keeps what it can hold."""
     outputs = g.b * g.m * g.n * g.out_bytes
-    if not g.sustained:
+    if g.runs == 1:
         return np.maximum(0.0, outputs - machine.l2_bytes)
-    return np.where(_warm(g, machine, kernel) >= 1, 0.0, outputs)
+    own = outputs + g.b * g.k * (g.m * g.a_bytes + g.n * g.b_bytes)
+    passed = np.where(np.isinf(g.passed), np.inf, np.minimum(own, g.passed))
+    return outputs * (1 - found_again(passed, kernel.warm * machine.l2_bytes))
 
 
 def _untiled(g: Gemms, machine: Machine, kernel: MatmulKernel) -> dict[str, Values]:
     """The kernel for few rows, on the vector units; infinite where there are more."""
     weights = g.b * g.n * g.k * g.b_bytes
     l2_bytes = weights + g.b * g.m * g.k * g.a_bytes * g.n / VECTOR_COLUMNS
-    dram_bytes = weights * (1 - _warm(g, machine, kernel))
+    inputs = weights + g.b * g.m * g.k * g.a_bytes
+    dram_bytes = inputs * (1 - _warm(g, machine, kernel)) + _stored(g, machine, kernel)
     macs = g.b * g.m * g.n * g.k
     per_s = machine.cores * machine.vector["mul"] * machine.clock_hz
     none = np.zeros_like(macs)
@@ -243,4 +270,5 @@ def _untiled(g: Gemms, machine: Machine, kernel: MatmulKernel) -> dict[str, Valu
         "split": none,
         "dram_bytes": dram_bytes,
         "l2_bytes": l2_bytes,
+        "sums_bytes": none,
     }

@@ -1,13 +1,15 @@
 """A multiplication planned by the machine's kernel library, where it has one: its tile, its time.
 
-What moves where, and the energy, are those of the best mapping with the library's tile; how long
-it takes is the library's (mappers/library/matmul.py), with all inputs cold. Work that is fused to
-it is one resource more.
+How long it takes, and what moves through the memories outside of cores, are the library's
+(mappers/library/matmul.py), with all inputs cold; what moves within cores is that of the best
+mapping with the library's tile. Energy follows the bytes (mappers/library/moved.py). Work that is
+fused to it is one resource more.
 Not modeled: the vector work that dequantizes weights apart from the main loop (`issue` has it).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Map
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,12 +22,15 @@ from accel_models.path import Path
 from accel_models.reader import DesignError
 from mappers.context import Context, searched
 from mappers.cost import Cost, compose, overlapped
+from mappers.groups import Group
 from mappers.library.machine import machine_of
 from mappers.library.matmul import OVERLAP, Gemms, candidates, matmul_times
+from mappers.library.moved import as_moved
 from mappers.library.times import Times
 from mappers.mapping import RANKS, Mapping, describe_tile
 from mappers.matmul import matmul_cost
 from mappers.problem import Contraction
+from mappers.steps import Steps
 
 
 class Chosen(NamedTuple):
@@ -47,6 +52,12 @@ def library_of(path: Path) -> MatmulKernels | None:
     """The library of the cores' matrix engines."""
     known = path.core.kernels if path.runs_on == "matrix" else None
     return known.matmul if known else None
+
+
+def fusible(group: Group, path: Path) -> bool:
+    """May the cores' library run the group as one kernel?"""
+    known = path.core.kernels if path.runs_on == "matrix" else None
+    return known is None or known.fuses or not (group.prologue or group.epilogue)
 
 
 def mapping_of(problem: Contraction, path: Path, context: Context, what: str) -> Mapping:
@@ -83,6 +94,10 @@ def cost_of(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
     fixed = parts["launch"] + parts["store"] + parts["split"]
     scale = (float(chosen.times.latency_s[0]) - fixed) / body
     busy = {name: seconds * scale for name, seconds in busy.items()}
+    moved = {name: float(values[0]) for name, values in chosen.times.moved.items()}
+    for name, level in (("dram", outer), ("l2", shared)):  # what the epilogue reads besides
+        busy[level] += parts[name] * problem.epilogue_bytes / moved[name]
+    moved["l2"] -= moved["sums"]
     busy[outer] += parts["store"]
     if problem.epilogue_ops:
         busy["vector"] = path.vector_seconds(
@@ -97,8 +112,38 @@ def cost_of(problem: Contraction, mapping: Mapping, path: Path) -> Cost:
         sync_s=parts["split"],
         launch_s=parts["launch"],
         norm=OVERLAP,
+        steps=_steps(problem, chosen, path, busy),
     )
-    return compose(work, path)
+    return compose(as_moved(work, moved, _once(problem), path), path)
+
+
+def _once(problem: Contraction) -> dict[str, float]:
+    """Bytes of every operand, once."""
+    b, m, n, k = (float(problem.extents.get(rank, 1)) for rank in RANKS)
+    return {
+        "activation": b * m * k * problem.activation_bytes,
+        "weight": b * n * k * problem.weight_bytes,
+        "output": b * m * n * problem.output_bytes,
+    }
+
+
+STEP = 64  # elements of k that a core's tiles go on by
+
+
+def _steps(problem: Contraction, chosen: Chosen, path: Path, busy: Map[str, float]) -> Steps:
+    """Rounds of blocks, each over its share of k; tiles come through the shared memories."""
+    outer, store = path.levels[0].name, float(chosen.times.parts["store"][0])
+    loads = {level.name: 1.0 for level in path.memories[: path.first_core]}
+    loads[outer] -= store / busy[outer] if busy[outer] else 0.0
+    if chosen.tile is None:
+        return Steps(finish=1.0, loads=loads, once=True)
+    m, n, split = chosen.tile
+    tiles = ceil_div(problem.length("m"), m) * ceil_div(problem.length("n"), n)
+    rounds = ceil_div(problem.length("b") * tiles * split, path.cores)
+    parts = ceil_div(ceil_div(problem.length("k"), split), STEP)
+    step = STEP * (m * problem.activation_bytes + n * problem.weight_bytes)
+    held = max(2, int(path.levels[path.first_core].capacity // step))
+    return Steps(rounds, parts, held, finish=1.0, loads=loads, once=True)
 
 
 def chosen_kernel(problem: Contraction, path: Path) -> Chosen | None:
@@ -106,7 +151,7 @@ def chosen_kernel(problem: Contraction, path: Path) -> Chosen | None:
     library = library_of(path)
     if library is None or set(problem.extents) - set(RANKS) or path.first_core < 2:
         return None
-    machine, kernel = machine_of(path), library.of(*_names(problem))
+    machine, kernel = machine_of(path), library.of(*format_names(problem))
     done = problem.datapath.skip.done  # of the operation's MACs, where zeros are skipped
     kernel = kernel.model_copy(update={"mac_energy": kernel.mac_energy * done})
     b, m, n, k = (np.array([float(problem.extents.get(rank, 1))]) for rank in RANKS)
@@ -154,7 +199,7 @@ def rests_on(problem: Contraction, path: Path) -> dict[str, tuple[tuple[str, ...
     if library is None or chosen_kernel(problem, path) is None:
         return {}
     block = ("cores", path.name, "kernels", "matmul")
-    name = library.name_of(*_names(problem))
+    name = library.name_of(*format_names(problem))
     own = library.formats[name] if name else None
 
     def at(key: str) -> tuple[tuple[str, ...], ...]:
@@ -165,7 +210,7 @@ def rests_on(problem: Contraction, path: Path) -> dict[str, tuple[tuple[str, ...
     return {resource: at(key) for resource, key in (PARAMETERS | memories).items()}
 
 
-def _names(problem: Contraction) -> tuple[str, ...]:
+def format_names(problem: Contraction) -> tuple[str, ...]:
     """What a library may call the formats: weights in fewer bits than they are multiplied in by
     both, others by the pair."""
     pair = problem.datapath
@@ -208,6 +253,8 @@ def outer_share(path: Path) -> float:
         reached.append(known.vector.dram)
     if known and known.attention:
         reached.append(known.attention.dram or 0.0)
+    if known and known.experts:
+        reached.append(known.experts.dram)
     return max([1.0, *(share / memory.efficiency for share in reached)])
 
 

@@ -14,7 +14,7 @@ Values = np.ndarray  # floats of shape (cases,)
 class Times:
     """`latency_s` of each case. `parts` are the seconds that each resource is busy (or that pass
     while nothing overlaps: launch, split, store); `moved` the bytes through each memory, outermost
-    and shared one; `choice` which candidate was taken."""
+    and shared one (`sums`: of the latter, parts of results); `choice` which candidate was taken."""
 
     latency_s: Values
     parts: Mapping[str, Values]

@@ -59,7 +59,7 @@ def stream_times(
     held = elements * (data.read_bytes * kernel.inputs + data.written_bytes)
     again = elements * data.read_bytes * kernel.inputs * _lost(data, kernel, machine, library)
     memory = _memory_s(held + again, _miss(held, machine), machine, library)
-    issue = _issue_s(data, kernel, machine, library)
+    issue = issue_s(data, kernel, machine, library)
     return _times(kernel.launches, library.floor, memory, issue, held + again)
 
 
@@ -106,7 +106,8 @@ def _lost(
     return data.width * data.read_bytes * (library.threads // kernel.threads) > machine.core_bytes
 
 
-def _issue_s(data: Rows, kernel: StreamKernel, machine: Machine, library: VectorKernels) -> Values:
+def issue_s(data: Rows, kernel: StreamKernel, machine: Machine, library: VectorKernels) -> Values:
+    """Seconds that the cores issue the kernel's instructions for."""
     row = data.width * kernel.slots / machine.clock_hz
     if not kernel.threads:
         return data.rows * row / (library.lanes * machine.cores)

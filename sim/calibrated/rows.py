@@ -6,7 +6,6 @@ mappings found at the start.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,14 +16,14 @@ from mappers.map_graph import Memo, mappings_in
 from sim.calibrated.fit import Problem, Values
 from sim.calibrated.parameters import Parameter, with_values
 from sim.measured.cases import Case
-from sim.measured.kinds import Kind
+from sim.measured.kinds import Kind, judged_column
 from sim.measured.split import fold_of
-from sim.validate import judged
+from sim.validate import judged, reasons
 
 
 @dataclass(frozen=True)
 class Rows:
-    """`unsupported` counts the other rows by the reason."""
+    """`unsupported` counts the other rows by the reason (`sim.validate.reasons`)."""
 
     design: Design
     kind: Kind
@@ -35,7 +34,7 @@ class Rows:
     @property
     def measured(self) -> Values:
         """Seconds, or watts where the rows are of power."""
-        return np.array([case.measured(self.kind.measured) for case in self.cases], dtype=float)
+        return np.array([case.measured(judged_column(case, self.kind)) for case in self.cases])
 
     @property
     def folds(self) -> Values:
@@ -76,5 +75,5 @@ def predictable(cases: Sequence[Case], design: Design, kind: Kind) -> Rows:
     memo: Memo = {}
     rows = list(judged(cases, design, kind, memo))
     able = tuple(row.case for row in rows if row.predicted is not None)
-    unsupported = dict(Counter(row.why for row in rows if row.predicted is None))
+    unsupported = reasons([row for row in rows if row.predicted is None])
     return Rows(design, kind, able, mappings_in(memo, design), unsupported)

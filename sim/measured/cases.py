@@ -8,7 +8,7 @@ where given, are what other libraries or versions take for the same.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,15 @@ from accel_models.explain import nearest
 from kernels_ref.errors import UserError
 
 ALL = "all"  # of a file's devices
-MICRO, MEGA = 1e-6, 1e6
-UNITS = {"latency_us": ("s", MICRO), "power_w": ("W", 1.0)}  # of what is measured, in SI
+MICRO, MILLI, MEGA = 1e-6, 1e-3, 1e6
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that are not read
+UNITS = {  # of what is measured, in SI
+    "latency_us": ("s", MICRO),
+    "power_w": ("W", 1.0),
+    "ttft_ms": ("s", MILLI),
+    "tpot_ms": ("s", MILLI),
+}
+QUANTITY = "quantity"  # which of several a case is about: no column of a file
 
 
 class RowError(UserError):
@@ -58,17 +65,18 @@ class Case:
         except ValueError:
             value = 0.0
         if not 0 < value < float("inf"):
-            raise RowError(self._at(column, "write a positive number"))
+            raise RowError(self.at(column, "write a positive number"))
         return value
 
     def count(self, column: str) -> int:
         """A whole number above zero. Raises RowError with the line."""
         value = self.number(column)
         if value != int(value):
-            raise RowError(self._at(column, "write a whole number"))
+            raise RowError(self.at(column, "write a whole number"))
         return int(value)
 
-    def _at(self, column: str, fix: str) -> str:
+    def at(self, column: str, fix: str) -> str:
+        """Where a value stands, what it is, and what would be right."""
         return f"{self.file}:{self.line}: {column}: '{self.values[column]}'; {fix}"
 
 
@@ -76,20 +84,45 @@ def read_cases(path: Path) -> tuple[list[Case], tuple[str, ...]]:
     """Every row, and the names of the columns. Raises UserError for a file that has none."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = tuple(reader.fieldnames or ())
-            rows = [_case(path, reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise UserError(f"{path}: cannot be read: {problem}") from None
+            reader = csv.reader(file)
+            columns = _columns(path, next(reader, []))
+            rows = [_case(path, reader.line_num, columns, row) for row in reader if row]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text in UTF-8; save it as CSV in UTF-8") from None
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+    except csv.Error as problem:
+        raise UserError(f"{path}:{reader.line_num}: cannot be read: {problem}") from None
     if not rows:
         raise UserError(f"{path}: no rows; the first line names the columns, the others are data")
     return rows, columns
 
 
-def _case(path: Path, line: int, row: dict[str, str]) -> Case:
-    if None in row or None in row.values():
-        raise UserError(f"{path}:{line}: has more or fewer values than there are columns")
-    case = Case(str(path), line, {name: value.strip() for name, value in row.items()})
+def _columns(path: Path, names: list[str]) -> tuple[str, ...]:
+    """The names in the first line. Raises UserError for other separators and a name given twice."""
+    for separator, called in SEPARATORS.items():
+        if len(names) == 1 and separator in names[0]:
+            raise UserError(
+                f"{path}:1: its columns are separated by {called}; separate them by commas, and "
+                "write 12.5 with a point"
+            )
+    found = tuple(name.strip() for name in names)
+    twice = sorted({name for name in found if name and found.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}:1: column '{twice[0]}' is there twice; rename one or take it out")
+    return found
+
+
+def _case(path: Path, line: int, columns: Sequence[str], row: Sequence[str]) -> Case:
+    if len(row) != len(columns):
+        raise UserError(
+            f"{path}:{line}: has more or fewer values than there are columns, {len(row)} for "
+            f"{len(columns)}; quote a value that has a comma, and write 12.5 with a point"
+        )
+    stripped = (value.strip() for value in row)
+    case = Case(str(path), line, dict(zip(columns, stripped, strict=True)))
+    if case.values.get("device") == "":
+        raise RowError(case.at("device", "name the device that was measured"))
     for column in ("latency_us", "best_us", "worst_us"):
         if case.values.get(column):
             case.number(column)

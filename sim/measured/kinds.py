@@ -6,14 +6,15 @@ and a line in OPS. What a kernel's formats were is said by the column dtype (DTY
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from accel_models.explain import nearest
 from accel_models.path import Path
 from kernels_ref.errors import UserError
 from sim.measured.attention import attention_graphs
-from sim.measured.cases import Case
+from sim.measured.cases import QUANTITY, Case
 from sim.measured.comm import comm_graphs
 from sim.measured.gemm import gemm_graphs
 from sim.measured.layer import COLUMNS as LAYER_COLUMNS
@@ -24,10 +25,13 @@ from sim.measured.library_comm import comm_predictions
 from sim.measured.library_gemm import gemm_predictions
 from sim.measured.library_layer import layer_predictions
 from sim.measured.library_moe import moe_predictions
+from sim.measured.library_serving import serving_predictions
 from sim.measured.library_vector import vector_predictions
 from sim.measured.moe import COLUMNS as MOE_COLUMNS
 from sim.measured.moe import moe_graphs
 from sim.measured.power import power_graphs
+from sim.measured.served import COLUMNS as SERVING_COLUMNS
+from sim.measured.served import serving_graphs
 from sim.measured.vector import vector_graphs
 from workloads.graph import Graph
 
@@ -45,14 +49,15 @@ class Library:
 
 @dataclass(frozen=True)
 class Kind:
-    """`columns` that must be there, beside device and latency_us; those of `shown` say which row it
-    is."""
+    """`columns` that must be there, beside device and those of `needs`; those of `shown` say which
+    row it is. Each of `measured` is judged; they have one unit."""
 
     columns: tuple[str, ...]
     graphs: Callable[[Case], list[Graph]]
     shown: tuple[str, ...]
     library: Library | None = None
-    measured: str = "latency_us"  # the column that is judged: this, or power_w
+    measured: tuple[str, ...] = ("latency_us",)
+    needs: tuple[str, ...] = ("latency_us",)
 
 
 OPS: dict[str, Kind] = {
@@ -90,7 +95,7 @@ OPS: dict[str, Kind] = {
         ("dtype", "M", "N", "K", "power_w"),
         power_graphs,
         ("dtype", "M", "N", "K"),
-        measured="power_w",
+        measured=("power_w",),
     ),
     "layer": Kind(
         LAYER_COLUMNS,
@@ -98,8 +103,30 @@ OPS: dict[str, Kind] = {
         ("model", "tp", "batch", "q_len", "kv_len", "op"),
         Library("matmul", layer_predictions),
     ),
+    "serving": Kind(
+        SERVING_COLUMNS,
+        serving_graphs,
+        (QUANTITY, "backend", "model", "gemm_quant_mode", "isl", "osl", "batch_size", "tp_size"),
+        Library("matmul", serving_predictions),
+        measured=("ttft_ms", "tpot_ms"),
+        needs=("ttft_ms", "tpot_ms"),
+    ),
 }
-ALWAYS = ("device", "latency_us")
+
+
+def about(cases: Iterable[Case], kind: Kind) -> Iterator[Case]:
+    """Every case; where several columns are judged, a case for each that says which."""
+    for case in cases:
+        if len(kind.measured) == 1 or QUANTITY in case.values:
+            yield case
+        else:
+            for name in kind.measured:
+                yield replace(case, values={**case.values, QUANTITY: name})
+
+
+def judged_column(case: Case, kind: Kind) -> str:
+    """Which of `kind.measured` the case is about."""
+    return case.values.get(QUANTITY, kind.measured[0])
 
 
 def kind_of(file: str, columns: tuple[str, ...], asked: str | None) -> str:
@@ -108,18 +135,37 @@ def kind_of(file: str, columns: tuple[str, ...], asked: str | None) -> str:
     if asked is not None:
         if asked not in OPS:
             raise UserError(f"--op '{asked}': {nearest(asked, list(OPS))}")
-        if missing := _missing(asked, columns):
-            raise UserError(f"{file}: no column {', '.join(missing)}, which rows of {asked} need")
+        if _missing(asked, columns):
+            raise UserError(_incomplete(file, columns, asked))
         return asked
     found = [name for name in OPS if not _missing(name, columns)]
-    if not found:
-        wanted = "; ".join(f"{name}: {', '.join(kind.columns)}" for name, kind in OPS.items())
-        raise UserError(
-            f"{file}: its columns are those of no kind of op. All need {', '.join(ALWAYS)}; "
-            f"beside them {wanted}"
-        )
-    return found[0]
+    if found:
+        return found[0]
+    shares = {n: sum(c in columns for c in k.columns) / len(k.columns) for n, k in OPS.items()}
+    closest = max(shares, key=shares.__getitem__)
+    if shares[closest] >= 0.5:
+        raise UserError(_incomplete(file, columns, closest))
+    wanted = "".join(
+        f"\n  {name}: {', '.join((*kind.needs, *kind.columns))}" for name, kind in OPS.items()
+    )
+    raise UserError(
+        f"{file}:1: its columns are those of no kind of op: {', '.join(columns)}. All need "
+        f"device; beside it{wanted}"
+    )
 
 
 def _missing(name: str, columns: tuple[str, ...]) -> list[str]:
-    return [column for column in (*ALWAYS, *OPS[name].columns) if column not in columns]
+    kind = OPS[name]
+    return [c for c in ("device", *kind.needs, *kind.columns) if c not in columns]
+
+
+def _incomplete(file: str, columns: tuple[str, ...], op: str) -> str:
+    """Which columns of an op's are not there, and which of the others may be meant."""
+    missing = _missing(op, columns)
+    needed = {"device", *OPS[op].needs, *OPS[op].columns}
+    others = {column.lower(): column for column in columns if column not in needed}
+    near = {c: get_close_matches(c.lower(), list(others), n=1, cutoff=0.8) for c in missing}
+    meant = [f"'{others[close[0]]}' to {name}" for name, close in near.items() if close]
+    unit = " (microseconds)" if near.get("latency_us") else ""
+    fix = f"; rename {', '.join(meant)}{unit}" if meant else ""
+    return f"{file}:1: no column {', '.join(missing)}, which rows of {op} need{fix}"

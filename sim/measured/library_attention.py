@@ -21,7 +21,7 @@ from sim.measured.attention import PHASES
 from sim.measured.cases import Case
 from sim.measured.gemm import dtype_of
 from sim.measured.library import Answer, Predicted, by_group
-from sim.measured.methods import method_of
+from sim.measured.methods import host_s, method_of
 
 
 def attention_predictions(cases: Sequence[Case], path: Path) -> list[Answer]:
@@ -43,7 +43,7 @@ def _alike(cases: Sequence[Case], path: Path) -> list[Answer]:
     if library is None:
         return [f"no attention kernel for {query} queries and a {cache} cache"] * len(cases)
     times = attention_times(attention_cases(cases), library)
-    seconds = times.latency_s + method_of(cases[0]).added_s
+    seconds = times.latency_s + host_s(cases[0], path)
     found = zip(seconds, times.bound_by, times.choice, strict=True)
     return [Predicted(float(s), bound, _tile(splits)) for s, bound, splits in found]
 

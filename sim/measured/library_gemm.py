@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from accel_models.kernel_library.matmul import MatmulKernel
-from accel_models.kernel_library.vector import KERNELS
 from accel_models.path import Path
 from kernels_ref.errors import UserError
 from kernels_ref.format_names import parse_formats
@@ -23,7 +22,7 @@ from mappers.library.vector import Rows, stream_times
 from sim.measured.cases import MEGA, Case
 from sim.measured.gemm import COPIES, dtype_of, quantizes
 from sim.measured.library import Answer, Predicted, by_group
-from sim.measured.methods import PROFILER, framework_of, method_of
+from sim.measured.methods import PROFILER, framework_of, host_s, method_of
 
 
 def gemm_predictions(cases: Sequence[Case], path: Path) -> list[Answer]:
@@ -66,11 +65,11 @@ def _alike(cases: Sequence[Case], path: Path) -> Sequence[Answer]:
         np.full_like(m, np.inf) if method.cold else passed,
         fresh=quantizes(cases[0], dtype),
         wide_bytes=pair.activation.bits / 8,
-        sustained=method.sustained,
+        runs=method.runs,
     )
     times = matmul_times(gemms, machine, kernel)
-    profiled = cases[0].values.get("method") == PROFILER
-    seconds = times.latency_s + method.added_s + ((profiled and library.profiler) or 0.0)
+    profiled = library.profiler if cases[0].values.get("method") == PROFILER else None
+    seconds = times.latency_s + host_s(cases[0], path) + (profiled or 0.0)
     if gemms.fresh:
         seconds = seconds + _quantizing(gemms, out_bytes, path)
     tiles = _tiles(kernel, machine)
@@ -88,11 +87,12 @@ def _quantizing(gemms: Gemms, wide: float, path: Path) -> Values:
     """Seconds of reading activations in `wide` bytes and writing them in fewer; without vector
     kernels the multiplication's launch has all of it."""
     library = path.core.kernels and path.core.kernels.vector
-    if not library:
+    found = library.find("requantize", "trtllm") if library else None
+    if not library or not found:
         return np.zeros_like(gemms.m)
     narrow, wides = np.full_like(gemms.m, gemms.a_bytes), np.full_like(gemms.m, wide)
-    rows, kernel = Rows(gemms.m, gemms.k, wides, narrow), KERNELS["trtllm", "requantize"]
-    return stream_times(rows, kernel, machine_of(path), library).latency_s
+    rows = Rows(gemms.m, gemms.k, wides, narrow)
+    return stream_times(rows, found[1], machine_of(path), library).latency_s
 
 
 def _tiles(kernel: MatmulKernel, machine: Machine) -> list[str]:

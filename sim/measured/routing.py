@@ -1,6 +1,8 @@
 """How many rows the experts of a measured layer get, on the fullest of the chips that share them.
 
     balanced       every expert the same, as far as there are rows
+    random         every token picks on its own, all experts alike: quantiles of Binomial(T, k / E)
+                   at the middles of E equal parts, so that E (1 - (1 - k/E)^T) have some
     power_law_a    shares x drawn from p(x) ~ x^-a, 1 <= x <= 0.8 T where there are more rows than
                    experts, else 0.01 <= x <= 2; here the middles of E equal parts of it:
                    x = (lo^(1-a) + u (hi^(1-a) - lo^(1-a)))^(1/(1-a))
@@ -18,7 +20,7 @@ import numpy as np
 from kernels_ref.errors import UserError
 from mappers.library.times import Values
 
-BALANCED, POWER_LAW = "balanced", "power_law_"
+BALANCED, RANDOM, POWER_LAW = "balanced", "random", "power_law_"
 
 
 def fullest(distribution: str, tokens: int, picked: int, experts: int, chips: int) -> Values:
@@ -32,18 +34,32 @@ def _rows(distribution: str, tokens: int, picked: int, experts: int) -> Values:
     """Of all experts; they sum to tokens * picked."""
     if distribution == BALANCED:
         return _whole(np.ones(experts), tokens, picked)
+    middles = (np.arange(experts)[::-1] + 0.5) / experts
+    if distribution == RANDOM:
+        return _whole(_quantiles(middles, tokens, picked / experts), tokens, picked)
     try:
         power = float(distribution.removeprefix(POWER_LAW))
     except ValueError:
         power = 0.0
     if not distribution.startswith(POWER_LAW) or power <= 0 or power == 1:
         raise UserError(
-            f"distribution: '{distribution}'; write {BALANCED} or {POWER_LAW} and a power"
+            f"distribution: '{distribution}'; write {BALANCED}, {RANDOM} or {POWER_LAW} and a power"
         )
     low, high = (1.0, max(1.0, 0.8 * tokens)) if tokens * picked > experts else (0.01, 2.0)
     ends = np.array([low, high]) ** (1 - power)
-    middles = (np.arange(experts)[::-1] + 0.5) / experts
     return _whole((ends[0] + middles * (ends[1] - ends[0])) ** (1 / (1 - power)), tokens, picked)
+
+
+def _quantiles(at: Values, tokens: int, chance: float) -> Values:
+    """Of Binomial(tokens, chance)."""
+    if chance >= 1:
+        return np.ones_like(at)
+    rows = np.arange(tokens + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(rows[1:]))])
+    log_chance = factorials[-1] - factorials - factorials[::-1]
+    log_chance += rows * np.log(chance) + rows[::-1] * np.log1p(-chance)
+    found: Values = np.searchsorted(np.cumsum(np.exp(log_chance)), at).astype(float)
+    return found
 
 
 def _whole(shares: Values, tokens: int, picked: int) -> Values:

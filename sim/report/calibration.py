@@ -8,6 +8,7 @@ from math import isinf
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from accel_models.reader import KeyPath, dotted
@@ -16,6 +17,7 @@ from sim.calibrated.parameters import written
 from sim.calibrated.scores import Score
 from sim.calibrated.values import as_block, source_text
 from sim.report.document import SCHEMA_VERSION, rounded
+from sim.validate import without_prediction
 
 
 def calibration_document(found: Calibration) -> dict[str, Any]:
@@ -73,8 +75,8 @@ def show_calibration(found: Calibration, console: Console) -> None:
         table.add_row(*_cells(told, len(above)))
     console.print(table)
     console.print(_scores(found))
-    for why, count in found.unsupported.items():
-        console.print(f"[yellow]{count} rows without a prediction: {why}[/]")
+    for sentence in without_prediction(found.unsupported):
+        console.print(f"[yellow]{escape(sentence)}[/]")
 
 
 def _scores(found: Calibration) -> Table:

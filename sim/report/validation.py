@@ -6,12 +6,13 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sim.measured.cases import UNITS
 from sim.report.document import SCHEMA_VERSION, rounded
 from sim.report.quantities import percent, si
-from sim.validate import Judged, Validation, scores
+from sim.validate import Judged, Validation, reasons, scores, without_prediction
 
 WORST = 10  # rows that are shown
 
@@ -27,6 +28,7 @@ def validation_document(found: Validation) -> dict[str, Any]:
         "cases": len(found.predicted),
         "unsupported": len(found.unsupported),
         **found.scores(),
+        **{name: scores(rows) for name, rows in found.quantities.items()},
         "seconds": found.seconds,
         "warnings": list(found.warnings),
         "rows": [_row(row, found) for row in found.predicted],
@@ -77,15 +79,16 @@ def show_validation(found: Validation, console: Console) -> None:
     table = Table(header_style="bold", pad_edge=False)
     for name in ("rows", "n", "MAPE", "median", "ratio", "in 10 %", "in 25 %", "in 50 %", "band"):
         table.add_column(name, justify="left" if name == "rows" else "right")
-    groups = {"all": found.predicted} | {f"bound by {n}": r for n, r in by_bound(found).items()}
+    groups = {"all": found.predicted} | found.quantities
+    groups |= {f"bound by {n}": r for n, r in by_bound(found).items()}
     for name, rows in groups.items():
         table.add_row(name, str(len(rows)), *_cells(scores(rows)))
     console.print(table)
     if found.predicted:
         console.print("[bold]furthest off[/]")
         console.print(_worst_table(found))
-    for why, count in Counter(row.why for row in found.unsupported).most_common():
-        console.print(f"[yellow]{count} rows without a prediction: {why}[/]")
+    for sentence in without_prediction(reasons(found.unsupported)):
+        console.print(f"[yellow]{escape(sentence)}[/]")
     console.print(f"{len(found.rows)} rows in {si(found.seconds, 's')}")
 
 
@@ -103,7 +106,7 @@ def _worst_table(found: Validation) -> Table:
         table.add_column(
             name, justify="right" if name in ("measured", "predicted", "off") else "left"
         )
-    unit = UNITS[found.kind.measured][0]
+    unit = UNITS[found.kind.measured[0]][0]
     for row in worst(found):
         assert row.predicted is not None
         table.add_row(

@@ -14,6 +14,7 @@ from sim.report.validation import by_bound, worst
 from sim.validate import Judged, Validation
 
 HEIGHT = 420
+COLORS = "A point per row, colored by what bounds it."
 
 
 def write_page(found: Validation, path: Path) -> None:
@@ -34,7 +35,7 @@ def _header(found: Validation) -> str:
     scores = found.scores()
     named = {
         "MAPE": "mape", "Median APE": "median_ape", "Within 10 %": "within_10",
-        "Within 25 %": "within_25", "In band": "in_band",
+        "Within 25 %": "within_25", "Within 50 %": "within_50", "In band": "in_band",
     }  # fmt: skip
     tiles = [tile("Rows", str(len(found.predicted)), f"{len(found.unsupported)} more without")]
     for name, key in named.items():
@@ -62,16 +63,16 @@ def _parity(found: Validation) -> str:
     drawn["layout"]["xaxis"] |= {"title": {"text": f"measured, {_unit(found)}"}}
     drawn["layout"]["yaxis"] |= {"title": {"text": f"predicted, {_unit(found)}"}, "type": "log"}
     label = f"Predicted against measured {_quantity(found)}"
-    return section("Parity", "A point per row; dotted: 25 % off.", figure(drawn, label))
+    return section("Parity", f"{COLORS} Dotted: 25 % off.", figure(drawn, label))
 
 
 def _quantity(found: Validation) -> str:
-    return found.kind.measured.partition("_")[0]
+    return " and ".join(name.partition("_")[0] for name in found.kind.measured)
 
 
 def _unit(found: Validation) -> str:
     """As plots have it: that of the column."""
-    return {"latency_us": "us", "power_w": "W"}[found.kind.measured]
+    return found.kind.measured[0].partition("_")[2].replace("w", "W")
 
 
 def _shown(row: Judged) -> float:
@@ -101,7 +102,7 @@ def _errors(found: Validation) -> Iterable[str]:
         drawn["layout"]["xaxis"] |= {"title": {"text": name}}
         drawn["layout"]["yaxis"] |= {"title": {"text": "off, %"}, "zeroline": True}
         yield section(
-            f"Error by {name}", "Above zero: too slow.", figure(drawn, f"Error by {name}")
+            f"Error by {name}", f"Above zero: too slow. {COLORS}", figure(drawn, f"Error by {name}")
         )
 
 
@@ -121,7 +122,7 @@ def _scatter(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": f"bound by {text(name)}",
+                "name": text(name),
                 "x": [x(row) for row in rows],
                 "y": [y(row) for row in rows],
                 "text": [text(_named(row, found)) for row in rows],
@@ -144,11 +145,16 @@ def _named(row: Judged, found: Validation) -> str:
     return ", ".join(f"{c} {row.case.values[c]}" for c in found.kind.shown)
 
 
+def _in_one_line(row: Judged, found: Validation) -> str:
+    """Of a table's cell, which a narrow page scrolls to."""
+    return f'<span class="name">{escape(_named(row, found))}</span>'
+
+
 def _worst(found: Validation) -> str:
-    unit = UNITS[found.kind.measured][0]
+    unit = UNITS[found.kind.measured[0]][0]
     rows = [
         [
-            str(row.case.line), escape(_named(row, found)), si(row.measured, unit),
+            str(row.case.line), _in_one_line(row, found), si(row.measured, unit),
             si(row.predicted or 0.0, unit), f"{row.ratio - 1:+.0%}", escape(row.bound_by),
             escape(row.tile),
         ]
@@ -160,7 +166,6 @@ def _worst(found: Validation) -> str:
 
 def _unsupported(found: Validation) -> str:
     rows = [
-        [str(row.case.line), escape(_named(row, found)), escape(row.why)]
-        for row in found.unsupported
+        [str(row.case.line), _in_one_line(row, found), escape(row.why)] for row in found.unsupported
     ]
     return section("Without a prediction", "", table(["line", "row", "why"], rows, ()))

@@ -236,7 +236,7 @@ REPLACED: dict[str, tuple[str, str, str]] = {
     "a scalar for a block": (
         "power:\n  limit: 10 W\n  static: 1 W\n",
         "power: 10 W\n",
-        "5: power: must be a mapping (keys: limit, static), not '10 W'",
+        "5: power: must be a mapping (keys: limit, static, excursion), not '10 W'",
     ),
     "a list for a block of blocks": (
         "memory:\n  dram:",

@@ -191,3 +191,20 @@ def test_only_true_and_false_are_booleans_and_1e9_is_a_number() -> None:
 
 def test_reading_twice_gives_equal_and_separate_designs() -> None:
     assert read_design("m2_ultra") == read_design("m2_ultra")
+
+
+def test_cores_take_the_kernels_of_others() -> None:
+    design = read_design("int8_tensor_core_a100")
+    assert design.cores["sm_fp16"].kernels == design.cores["sm"].kernels
+    path = ("cores", "{}", "kernels", "matmul", "launch")
+    own, taken = (tuple(part.format(name) for part in path) for name in ("sm", "sm_fp16"))
+    assert design.source_of(taken) == design.source_of(own)
+
+
+@pytest.mark.parametrize("name", ["smm", "array"])
+def test_kernels_of_cores_that_have_none(name: str) -> None:
+    text = f"extends: systolic_128x128\ncores:\n  array:\n    kernels: {name}\n"
+    with pytest.raises(
+        DesignError, match=rf"<text>:4: cores.array.kernels: no cores '{name}' with"
+    ):
+        parse_design(text)

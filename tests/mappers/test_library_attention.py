@@ -234,7 +234,7 @@ def test_repeated_inputs_that_fit_are_read_from_the_l2():
         attention_times(cases(True, groups=2, keys=[small, large], repeated=again), library)
         for again in (0.0, 1.0)
     )
-    assert warm.parts["dram"][0] == 0 < cold.parts["dram"][0]
+    assert warm.parts["dram"][0] < 1e-9 * cold.parts["dram"][0]
     assert warm.parts["dram"][1] == cold.parts["dram"][1]
     assert np.all(warm.moved["dram"] <= cold.moved["dram"])
 

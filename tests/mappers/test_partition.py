@@ -8,7 +8,7 @@ from itertools import pairwise, permutations
 from math import prod
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sharded import layer
 
@@ -156,7 +156,6 @@ def test_optimum_equals_brute_force(topology, chips, axes, stages, send):
 
 
 @given(st.data(), st.integers(1, 4), st.integers(0, 2), st.booleans())
-@settings(max_examples=60, deadline=None)
 def test_assignment_equals_brute_force(data, stages, spare, closed):
     slots = stages + spare
     tenths = st.integers(0, 9).map(lambda i: i / 10)

@@ -4,6 +4,7 @@ rows do not tell; values written into YAML and read back."""
 import json
 from datetime import date
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -332,9 +333,16 @@ def test_two_values_of_one_place_are_refused():
         edited(text, fit_of(new), "calibrated: x")
 
 
+def with_cuda(folder: Path) -> None:
+    """What generations extend, beside a copy of one."""
+    shipped = ROOT / "designs" / "generation" / "cuda.yaml"
+    (folder / "cuda.yaml").write_text(shipped.read_text())
+
+
 def test_a_generations_file_is_edited_in_place(measure, tmp_path):
     folder = tmp_path / "generation"
     folder.mkdir()
+    with_cuda(folder)
     generation = folder / "hopper.yaml"
     shipped = (ROOT / "designs" / "generation" / "hopper.yaml").read_text()
     generation.write_text(shipped)
@@ -412,7 +420,8 @@ def test_rows_that_the_design_cannot_do_are_said(measure):
     found = calibrate("h100_sxm", path, params=["*.matmul.launch"])
     assert found.overall.rows == len(SHAPES)
     assert sum(found.unsupported.values()) == 1
-    assert "1 rows without a prediction" in found.warnings[-1]
+    assert "1 row without a prediction: " in found.warnings[-1]
+    assert "rows.csv:26: dtype: no dtype 'fp64'; did you mean" in found.warnings[-1]
 
 
 @pytest.mark.parametrize(
@@ -430,6 +439,7 @@ def test_every_value_of_a_shipped_generation_can_be_replaced(name, generation, t
     }
     assert new
     (tmp_path / "generation").mkdir()
+    with_cuda(tmp_path / "generation")
     changed = edited(text, fit_of(new), "calibrated: new.csv")
     (tmp_path / "generation" / f"{generation}.yaml").write_text(changed)
     (tmp_path / "gpu").mkdir()

@@ -6,7 +6,8 @@ from accel_models.path import memory_path
 from accel_models.read_design import read_design
 from sim.measured.cases import Case
 from sim.measured.library import Answer
-from sim.measured.library_vector import HOST_S, vector_predictions
+from sim.measured.library_gemm import gemm_predictions
+from sim.measured.library_vector import vector_predictions
 
 
 def case(op: str, dtype: str, d0: int, d1: int, method: str = "cudagraph") -> Case:
@@ -30,7 +31,19 @@ def test_a_hosts_clock_adds_its_call():
         case("softmax", "fp16", 512, 4096, "pytorch_wallclock"),
         case("softmax", "fp16", 512, 4096),
     )
-    assert wall - device == pytest.approx(HOST_S["torch"])
+    kernels = read_design("a100_sxm").cores["sm"].kernels
+    assert wall - device == pytest.approx(kernels.vector.libraries["torch"].host_call)
+
+
+def test_one_host_call_whatever_torch_calls():
+    """A multiplication by a host's clock has the same call in it as a softmax."""
+    path = memory_path(read_design("a100_sxm"), "sm")
+    sizes = {"M": "64", "N": "64", "K": "64", "dtype": "fp16", "latency_us": "1", "device": "X"}
+    wall, device = (
+        gemm_predictions([Case("rows.csv", 2, sizes | {"method": method})], path)[0].seconds
+        for method in ("pytorch_wallclock", "kineto_kernel_sum")
+    )
+    assert wall - device == pytest.approx(path.core.kernels.vector.host_call("torch"), rel=0.05)
 
 
 def test_a_scale_of_the_datas_own_adds_kernels():

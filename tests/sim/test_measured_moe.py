@@ -35,6 +35,14 @@ def test_a_power_law_deals_every_row(power, tokens, picked, experts):
     assert fullest(f"power_law_{power}", tokens, picked, experts, 4).max() == rows.max()
 
 
+@pytest.mark.parametrize(("tokens", "picked", "experts"), [(1, 8, 256), (16, 4, 128), (64, 8, 64)])
+def test_tokens_that_pick_at_random_leave_experts_out(tokens, picked, experts):
+    rows = fullest("random", tokens, picked, experts, 1)
+    assert rows.sum() == tokens * picked
+    assert len(rows) == pytest.approx(experts * (1 - (1 - picked / experts) ** tokens), abs=1)
+    assert fullest("random", 3, 2, 2, 1).tolist() == [3, 3]  # all pick both
+
+
 def test_a_steeper_law_is_less_even():
     flat, steep = (fullest(f"power_law_{p}", 4096, 8, 128, 1).max() for p in ("1.01", "1.6"))
     assert flat <= steep

@@ -89,20 +89,20 @@ links: {wire: {topology: ring, bandwidth: 25 GB/s, efficiency: 0.9, latency: 2 u
 
 
 def test_a_request_keeps_its_layout():
-    run = simulate("dgx_a100", "llama-3-8b", "request", prompt=256, output=16)
+    run = simulate("dgx_a100", "llama-3-8b", "request", prompt=256, output=4)
     assert run.parallel == {"tensor": 8}
     assert 0 < run.ttft_s < run.latency_s
     assert {op.name.partition(".")[0] for op in run.ops} == {"prefill", "decode"}
 
 
 def test_a_request_on_one_chip_stays_there():
-    run = simulate("dgx_a100", "gpt2", "request", prompt=900, output=16, formats="fp16")
+    run = simulate("dgx_a100", "gpt2", "request", prompt=900, output=4, formats="fp16")
     assert run.chips == 1
     assert not [op.name for op in run.ops if op.kind == "collective"]
 
 
 def test_stages_of_a_request_are_those_of_all_its_steps():
-    run = simulate("dgx_a100", "llama-3-8b", "request", prompt=256, output=16, pp=2)
+    run = simulate("dgx_a100", "llama-3-8b", "request", prompt=256, output=4, pp=2)
     assert run.interval_s is None
     assert sum(stage.latency_s for stage in run.stages) == pytest.approx(run.latency_s)
     assert sum(stage.energy_j for stage in run.stages) == pytest.approx(run.energy_j)

@@ -5,10 +5,12 @@ from math import sqrt
 
 import pytest
 from tiny import without_library
+from typer.testing import CliRunner
 
 from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
 from mappers import map_graph
+from sim.cli.main import app
 from sim.measured.cases import read_cases
 from sim.measured.gemm import DTYPES, gemm_graphs
 from sim.report.validation import validation_document
@@ -112,17 +114,72 @@ def test_what_a_design_cannot_do_is_reported(csv):
     ("lines", "says"),
     [
         ((GEMM,), "no rows"),
-        ((GEMM, "X,bf16,64,128"), "rows.csv:2: has more or fewer values"),
+        ((GEMM, "X,bf16,64,128"), "rows.csv:2: has more or fewer values .* 4 for 8; quote"),
         ((GEMM, "X,bf16,64,128,1k,5,,"), "rows.csv:2: K: '1k'; write a positive number"),
         ((GEMM, "X,bf16,64,128,8,-5,,"), "rows.csv:2: latency_us: '-5'"),
         ((GEMM, "X,bf16,6.5,128,8,5,,"), "rows.csv:2: M: '6.5'; write a whole number"),
-        (("device,M,latency_us", "X,1,2"), "columns are those of no kind of op"),
+        ((GEMM, "X,bf16,64,128,8,nan,,"), "rows.csv:2: latency_us: 'nan'; write a positive number"),
+        ((GEMM, ",bf16,64,128,8,5,,"), "rows.csv:2: device: ''; name the device"),
+        ((f"{GEMM},M", "X,bf16,64,128,8,5,,,65"), "rows.csv:1: column 'M' is there twice; rename"),
+        (("device;dtype;M", "X;bf16;1"), "rows.csv:1: .* separated by semicolons; .* by commas"),
+        (("device\tdtype\tM", "X\tbf16\t1"), "rows.csv:1: its columns are separated by tabs"),
+        (("device,M,latency_us", "X,1,2"), "rows.csv:1: its columns are those of no kind of op"),
+        (("device,dtype,M,N,latency_us", "X,bf16,1,2,3"), "rows.csv:1: no column K, .* gemm need$"),
+        (
+            ("device,Dtype,m,N,K,latency_ms", "X,bf16,1,2,3,4"),
+            "no column latency_us, dtype, M, .*; rename 'latency_ms' to latency_us, 'Dtype' to "
+            r"dtype, 'm' to M \(microseconds\)$",
+        ),
+        (("", "X,1"), "rows.csv:2: has more or fewer values than there are columns, 2 for 0"),
         ((VECTOR, "X,gelu,fp16,8,x,5"), "rows.csv:2: d1: 'x'; write a positive number"),
     ],
 )
 def test_a_file_that_is_not_right_says_where(lines, says, csv):
     with pytest.raises(UserError, match=says):
         validate("a100_sxm", csv(*lines))
+
+
+def test_what_spreadsheets_add_is_no_mistake(tmp_path):
+    path = tmp_path / "rows.csv"
+    lines = ("device, dtype, M, N, K, latency_us,,", "X, bf16, 64, 1024, 512, 5,,", "")
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())  # a mark of UTF-8 before all
+    ((case,), columns) = read_cases(path)
+    assert columns[:2] == ("device", "dtype")
+    assert (case.line, case.device, case.count("M")) == (2, "X", 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no rows; the first line names the columns"),
+        (
+            "device,dtype\nX,bf16\n".encode("utf-16"),
+            "is not text in UTF-8; save it as CSV in UTF-8",
+        ),
+    ],
+)
+def test_a_file_that_is_no_csv_is_refused(content, says, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"rows.csv: {says}"):
+        read_cases(path)
+    with pytest.raises(UserError, match=r"none.csv: cannot be read: No such file or directory$"):
+        read_cases(tmp_path / "none.csv")
+
+
+def test_a_dtype_that_is_not_known_is_said_with_its_line(csv):
+    rows = ("X,bf16,64,128,128,5,,", "X,bf17,64,128,128,5,,", "X,bf17,32,128,128,5,,")
+    some = CliRunner().invoke(app, ["validate", "h100_sxm", str(csv(GEMM, *rows))])
+    assert some.exit_code == 0
+    said = " ".join(some.stdout.split())
+    assert "2 rows without a prediction: " in said
+    assert "rows.csv:3: dtype: no dtype 'bf17'; did you mean 'bf16'?" in said
+    none = CliRunner().invoke(app, ["validate", "h100_sxm", str(csv(GEMM, *rows[1:])), "--json"])
+    assert none.exit_code == 1
+    assert none.stderr.endswith(
+        "rows.csv:2: dtype: no dtype 'bf17'; did you mean 'bf16'? No row has a prediction\n"
+    )
+    assert json.loads(none.stdout)["unsupported"] == 2
 
 
 def test_a_kind_must_have_its_columns(csv):

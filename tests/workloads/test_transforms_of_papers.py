@@ -1,5 +1,6 @@
 """Transforms of single papers: what each conserves, and closed forms of its source."""
 
+from dataclasses import replace
 from itertools import permutations
 from math import ceil
 
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accel_models.read_design import read_design
 from kernels_ref.errors import UserError
+from mappers import map_graph
 from sim import simulate
 from workloads import build, decode, prefill, read_config
 from workloads.graph import GraphError, check
@@ -335,10 +338,14 @@ def test_token_by_token_reads_a_matrix_for_every_row(name, phase):
 
 def test_token_by_token_moves_as_many_bytes_more():
     """A prompt of 100 tokens: 200 rows of Mixtral's 8 experts, each read once or 25 times."""
-    runs = [simulate("a100_sxm", "mixtral-8x7b", "prefill", prompt=100, apply=text)
-            for text in (None, "token_major")]  # fmt: skip
-    ops = [next(op for op in run.ops if op.name == "experts.down_proj") for run in runs]
-    moved = [op.traffic["hbm"]["weight"].read for op in ops]
+    whole = build(read_config("mixtral-8x7b"), prefill(1, 100))
+    moved = []
+    for graph in (whole, apply(whole, "token_major")):
+        node = graph.node("experts.down_proj")
+        tensors = {name: graph.tensors[name] for name in (*node.op.inputs, node.op.output)}
+        alone = replace(graph, nodes=(node,), tensors=tensors)
+        (placed,) = map_graph(alone, read_design("a100_sxm"))
+        moved.append(placed.cost.work.traffic["hbm"]["weight"][0])
     assert moved[0] == pytest.approx(8 * 4096 * 14336 * 2)
     assert moved[1] == pytest.approx(25 * moved[0])
 

@@ -33,10 +33,12 @@ BESIDE = ("matrix", "vector", "power", "in_flight", "launch")  # resources that 
 
 @dataclass(frozen=True)
 class Parts:
-    """Seconds of one core's steps by resource: loads, what is busy while computing, stores."""
+    """Seconds of one core's steps by resource: loads, what is busy while computing, the vector
+    engine, stores."""
 
     loads: Mapping[str, float]
     beside: Mapping[str, float]
+    vector: float
     stores: Mapping[str, float]
 
 
@@ -57,9 +59,23 @@ def program_of(cost: Cost, path: Path, cores: int = 1) -> Program:
 
 def parts_of(work: Work, path: Path) -> Parts:
     """How each resource's time divides. What a level does beside loads and stores, it does while
-    the engines compute."""
+    the engines compute. A library's kernel is longer by what its resources do not overlap: its
+    longest one is busy for it, as far as others are still at work beside."""
+    busy = {name: _own(work, name) for name in work.busy}
+    parts = _divided(work, path, busy)
+    rest = rest_of(work)
+    longest = max((name for name in rest if name != "power"), key=lambda n: rest[n], default="")
+    if not longest or not rest[longest]:
+        return parts
+    whole = overlapped(rest | {"power": 0.0}, work.norm)
+    others = sum(rest.values()) - rest[longest] - _ends(parts, work.steps, longest)
+    more = min(whole - rest[longest], max(0.0, others))
+    stretch = 1.0 + more / float(work.busy[longest])
+    return _divided(work, path, busy | {longest: busy[longest] * stretch})
+
+
+def _divided(work: Work, path: Path, busy: Mapping[str, float]) -> Parts:
     levels = [level.name for level in path.memories]
-    busy = {name: _own(work, name) * _stretch(work, name) for name in work.busy}
     loads, stores, beside = {}, {}, {}
     for name in busy:
         if name not in levels:
@@ -69,7 +85,24 @@ def parts_of(work: Work, path: Path) -> Parts:
     others = {name: busy[name] for name in busy if name not in (*levels, "vector", "in_flight")}
     matrix = {"matrix": others.pop("matrix", 0.0)}
     loads = {"in_flight": busy.get("in_flight", 0.0), **loads}
-    return Parts(loads, beside | others | matrix, dict(reversed(stores.items())))
+    vector = busy.get("vector", 0.0)
+    return Parts(loads, beside | others | matrix, vector, dict(reversed(stores.items())))
+
+
+def _ends(parts: Parts, steps: Steps, longest: str) -> float:
+    """Seconds of the first and the last step in which the longest resource has nothing to do, but
+    for stores after the last one."""
+    stages = (
+        (parts.loads, steps.total),
+        (parts.beside, steps.total),
+        ({"vector": parts.vector}, steps.outputs if steps.finish else steps.total),
+        ({} if steps.once else parts.stores, steps.outputs),
+    )
+    return sum(
+        max(seconds.values(), default=0.0) / times
+        for seconds, times in stages
+        if not seconds.get(longest)
+    )
 
 
 def _own(work: Work, name: str) -> float:
@@ -78,24 +111,14 @@ def _own(work: Work, name: str) -> float:
 
 
 def _moved(work: Work, name: str, busy: float) -> tuple[float, float]:
-    """Of a level's seconds, those of loads and of stores."""
+    """Of a level's seconds, those of loads and of stores; no fewer than the last ones'."""
     steps = work.steps
-    if steps.loads is not None:
-        loads = busy * steps.loads.get(name, 0.0)
-        return loads, busy - loads
     times = 1 if steps.once else steps.outputs
     stores = min(busy, float(work.tail.get(name, 0.0)) * times)
+    if steps.loads is not None:
+        stores = max(stores, busy * (1.0 - steps.loads.get(name, 0.0)))
+        return busy - stores, stores
     return min(busy - stores, float(work.head.get(name, 0.0)) * steps.total), stores
-
-
-def _stretch(work: Work, name: str) -> float:
-    """By how much the longest resource of a library's kernel is longer than alone."""
-    rest = rest_of(work)
-    longest = max((n for n in rest if n != "power"), key=lambda n: rest[n], default="")
-    if name != longest or not rest[name]:
-        return 1.0
-    more = overlapped({n: s for n, s in rest.items() if n != "power"}, work.norm) - rest[name]
-    return 1.0 + more / float(work.busy[name])
 
 
 @dataclass(frozen=True)
@@ -138,7 +161,7 @@ class _Lowered:
         """A core's actors in the order of the data, and their channels."""
         work, steps = self.cost.work, self.steps
         total = steps.total
-        vector = float(work.busy.get("vector", 0.0))
+        vector = self.parts.vector
         before, finish = steps.before * vector, steps.finish * vector
         each = vector * (1.0 - steps.before - steps.finish)
         chain = [*self._moves("load", total, self.loading(core), core)]

@@ -19,8 +19,8 @@ class Job:
     kind: str
     asked: int
     cause: str = ""
-    after: Job | None = None
-    behind: Job | None = None
+    after: Job | None = field(default=None, repr=False)
+    behind: Job | None = field(default=None, repr=False)
     begin: int = -1
     end: int = -1
     fired: int = -1  # when its firing began, which waited until then for `why`

@@ -21,6 +21,7 @@ from sim.event.engine import Engine
 from sim.event.lower import program_of
 from sim.run import Run
 from workloads import decode, prefill, read_model
+from workloads.phase import Phase
 
 DESIGNS = (
     "a100_sxm",
@@ -45,15 +46,30 @@ def both(design: str, phase: str) -> tuple[Run, Run]:
     return analytic.run(schedule(design, phase)), event.run(schedule(design, phase))
 
 
-@pytest.mark.parametrize("phase", ["decode", "prefill"])
-@pytest.mark.parametrize("design", DESIGNS)
-def test_no_op_is_faster_than_its_closed_form(design: str, phase: str):
-    closed, run = both(design, phase)
-    for before, after, placed in zip(closed.ops, run.ops, schedule(design, phase), strict=True):
+def check_law(mapped: Schedule, closed: Run, run: Run) -> None:
+    for before, after, placed in zip(closed.ops, run.ops, mapped, strict=True):
         assert after.latency_s >= before.latency_s * (1 - 1e-9), after.name
         assert after.latency_s <= placed.cost.upper_bound_s() * (1 + 1e-6) + 1e-9, after.name
         assert after.macs == before.macs
         assert after.traffic == before.traffic
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_no_op_is_faster_than_its_closed_form(design: str, phase: str):
+    check_law(schedule(design, phase), *both(design, phase))
+
+
+@pytest.mark.parametrize("phase", [prefill(4, 2048), decode(64, 1024)], ids=["prefill", "decode"])
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "olmoe-1b-7b"])
+@pytest.mark.parametrize(
+    "design",
+    ["a100_sxm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("l40s", "jetson_agx_orin"))],
+)
+def test_the_law_holds_for_a_librarys_kernels(design: str, model: str, phase: Phase):
+    """Whose resources overlap less than perfectly, in kernels of one step or thousands."""
+    mapped = map_graph(read_model(model).build(phase), read_design(design))
+    check_law(mapped, analytic.run(mapped), event.run(mapped))
 
 
 @pytest.mark.parametrize("phase", ["decode", "prefill"])

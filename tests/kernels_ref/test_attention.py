@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
 from kernels_ref import attention as plain
 from kernels_ref import flash_attention as flash
 from kernels_ref import masks
 from kernels_ref.attention import Plan, attention
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.kernel import Inputs
 from kernels_ref.pairs import Pair
 
@@ -106,7 +107,7 @@ def test_equal_scores_are_the_mean() -> None:
     assert (np.abs(out - mean) <= 66 * 2.0**-24 * scale).all()
 
 
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", KINDS_OF_VALUES)
 @pytest.mark.parametrize("size", [1, 7, 65])
 def test_flash_is_within_its_bound(values: str, size: int) -> None:
     """With keys and values in FP16, and in a cache of FP8."""

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.codebook import _lloyd, _substitute, expand, fit, objective
 from kernels_ref.codebook_matmul import codebook_matmul, exact
 from kernels_ref.elements import round_to
@@ -110,7 +111,7 @@ def test_few_values_are_kept_exactly(bits: int, k: int, seed: int, weighted: boo
     np.testing.assert_array_equal(expand(*fit(weights, bits, gram)), weights)
 
 
-@given(st.sampled_from(sorted(VALUES)), st.integers(1, 4), st.integers(1, 80), st.integers(0, 99))
+@given(st.sampled_from(KINDS_OF_VALUES), st.integers(1, 4), st.integers(1, 80), st.integers(0, 99))
 def test_tables_are_fp16_and_codes_choose_the_nearest(
     kind: str, bits: int, k: int, seed: int
 ) -> None:

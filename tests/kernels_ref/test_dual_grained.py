@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from installed import KINDS_OF_VALUES
 
 from kernels_ref import adaptive_groups, dual_grained_matmul, mixed_precision
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.dual_grained import GROUP, PROTECTIVE, TOP, expand, quantize, to_groups
 from kernels_ref.dual_grained_matmul import A8W4, expanded, integer_sums
 from kernels_ref.formats import get_format
@@ -183,7 +184,7 @@ def test_importing_the_quantizer_needs_no_numba() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 65, 130])
 def test_the_kernel(size: int) -> None:
-    for values in VALUES:
+    for values in KINDS_OF_VALUES:
         inputs = A8W4.inputs(Case((5, 3, size), values, 6), PAIR)
         found, expected = A8W4.datapath(**inputs), A8W4.definition(**inputs)
         assert found.dtype == np.float32

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
 from kernels_ref import low_bit_attention as sale
 from kernels_ref import masks
 from kernels_ref.attention import Plan, attention, probabilities, shared
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.flash_attention import flash_attention, flash_bound
 from kernels_ref.kernel import Inputs
 from kernels_ref.low_bit_attention import Estimate
@@ -84,7 +85,7 @@ def dense_bound(
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", KINDS_OF_VALUES)
 def test_the_choice_is_its_definition(bits: int, values: str) -> None:
     for sizes in ((1, 1, 1), (7, 65, 3), (65, 7, 1), (30, 30, 65)):
         for seed in range(3):
@@ -221,7 +222,7 @@ def test_the_choice_is_that_of_the_plain_definition(
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", KINDS_OF_VALUES)
 def test_within_the_bounds(bits: int, values: str) -> None:
     for sizes in ((1, 1, 1), (7, 65, 3), (65, 65, 9)):
         for seed in range(3):

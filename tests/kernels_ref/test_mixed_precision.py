@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.elements import round_to
 from kernels_ref.kernel import Inputs
 from kernels_ref.mixed_precision import (
@@ -45,7 +46,7 @@ def one_scale(inputs: Inputs, scale: float) -> Inputs:
 @pytest.mark.parametrize("pair", [W4A8, W4A16, Pair("int8", "bf16", "fp32")])
 def test_datapaths_are_their_definitions(size: int, pair: Pair) -> None:
     for kernel in (BEFORE, AFTER, EPILOGUE):
-        for values in VALUES:
+        for values in KINDS_OF_VALUES:
             inputs = kernel.inputs(Case((size, 3, size), values, 4), pair)
             same(kernel.datapath(**inputs), kernel.definition(**inputs))
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.elements import round_to
 from kernels_ref.kernel import Inputs
 from kernels_ref.outliers import THRESHOLD, datapath, definition, exact, inputs, quantize
@@ -33,7 +34,7 @@ def gaussian(rows: int, columns: int, k: int, seed: int) -> Inputs:
 
 @pytest.mark.parametrize("size", [1, 7, 65])
 def test_the_datapath_is_its_definition(size: int) -> None:
-    for values in VALUES:
+    for values in KINDS_OF_VALUES:
         given = inputs(Case((size, 5, size), values, 3), PAIR)
         found, expected = datapath(**given), definition(**given)
         assert found.dtype == expected.dtype == np.float16
@@ -124,7 +125,7 @@ def test_what_outliers_cost_plain_int8() -> None:
 
 @given(
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 90)),
-    values=st.sampled_from(list(VALUES)),
+    values=st.sampled_from(KINDS_OF_VALUES),
     seed=st.integers(0, 50),
 )
 def test_errors_are_those_of_the_codes(sizes: tuple[int, int, int], values: str, seed: int) -> None:

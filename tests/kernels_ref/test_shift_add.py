@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
 from kernels_ref import mixed_precision, shift_add
 from kernels_ref import shift_add_float as aligned
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.elements import decode, every_value
 from kernels_ref.formats import ELEMENTS
 from kernels_ref.pairs import Pair
@@ -38,7 +39,7 @@ def test_three_adders_of_12_bits() -> None:
 @pytest.mark.parametrize("size", [1, 7, 65])
 def test_it_is_the_multiplier(size: int) -> None:
     """As `mixed_precision.after`, which multiplies unsigned codes: bit for bit."""
-    for values in VALUES:
+    for values in KINDS_OF_VALUES:
         case = Case((3, size, size), values, 2)
         inputs = mixed_precision.grouped_inputs(case, W4A8)
         expected = mixed_precision.after(**inputs)
@@ -48,7 +49,7 @@ def test_it_is_the_multiplier(size: int) -> None:
 @pytest.mark.parametrize("width", [aligned.EXACT_INT4, 20, aligned.WIDEST])
 def test_a_wide_adder_is_the_multiplier(width: int) -> None:
     """Of the same two's complement codes: with unsigned ones other sums would be rounded."""
-    for values in VALUES:
+    for values in KINDS_OF_VALUES:
         case = Case((4, 5, 70), values, 2)
         expected = mixed_precision.after(**shift_add.inputs(case, W4A16))
         found = aligned.int4(**aligned.int4_inputs(case, W4A16, width))
@@ -83,7 +84,7 @@ def test_every_significand_and_weight(width: int) -> None:
 
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 40)),
-    values=st.sampled_from(list(VALUES)),
+    values=st.sampled_from(KINDS_OF_VALUES),
     width=st.integers(1, 16),
 )
 def test_any_width(sizes: tuple[int, int, int], values: str, width: int) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
 from kernels_ref import sparse
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.formats import get_format
 from kernels_ref.kernel import Kernel
 from kernels_ref.pairs import Pair
@@ -164,7 +165,7 @@ def test_patterns_that_cannot_be(make: object, message: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", [sparse.N_OF_M, sparse.BLOCKS, sparse.ROWS])
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", KINDS_OF_VALUES)
 def test_sparse_is_dense_on_expanded_weights(kernel: Kernel, values: str) -> None:
     for sizes in ((1, 1, 1), (7, 65, 3), (3, 7, 65), (2, 5, 513)):
         for seed in range(4):
@@ -201,7 +202,7 @@ def dense_feed_forward(x: np.ndarray, up: np.ndarray, down: np.ndarray) -> np.nd
     return np.maximum(x.astype(np.float64) @ up.astype(np.float64).T, 0) @ down.astype(np.float64)
 
 
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", KINDS_OF_VALUES)
 def test_feed_forward_is_within_its_bound(values: str) -> None:
     for pair in (FP16, Pair("fp8", "fp16", "fp32")):
         for sizes in ((1, 1, 1), (7, 65, 3), (3, 7, 65)):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 
 from kernels_ref import masks
 from kernels_ref import split_attention as split
 from kernels_ref.attention import Plan, attention, attention_inputs, shared
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.flash_attention import State, attend, flash_attention, result
 from kernels_ref.kernel import Inputs, Kernel
 from kernels_ref.pairs import Pair
@@ -35,7 +36,7 @@ def made(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", KINDS_OF_VALUES)
 def test_within_the_bound(kernel: Kernel, values: str) -> None:
     for sizes in ((1, 1, 1), (7, 65, 3), (65, 7, 9), (1, 513, 8)):
         for seed in range(3):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import KINDS_OF_VALUES
 from numba import njit
 
 from kernels_ref import vector
 from kernels_ref import vector_tables as tables
-from kernels_ref.cases import VALUES, Case
+from kernels_ref.cases import Case
 from kernels_ref.elements import every_value, round_to
 from kernels_ref.formats import ELEMENTS
 from kernels_ref.kernel import Kernel
@@ -134,7 +135,7 @@ def test_interpolation(element: str) -> None:
 def test_within_the_bound(name: str, pair: Pair) -> None:
     kernel = KERNELS[name]
     assert kernel.bound is not None
-    for values in VALUES:
+    for values in KINDS_OF_VALUES:
         for sizes in ((1, 1, 1), (7, 65, 1), (65, 7, 1), (2, 513, 1)):
             inputs = kernel.inputs(Case(sizes, values, 1), pair)
             found, bound = kernel.datapath(**inputs), kernel.bound(**inputs)

@@ -17,6 +17,7 @@ Not modeled: pipelining between the directions of `nested`, synchronization skew
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 
@@ -96,16 +97,21 @@ def _nested(function: str, dims: Dims, size: float) -> Transfer:
 
 
 def _one_ring(function: str, dims: Dims, size: float) -> Transfer:
-    """A ring that enters and leaves each node once, as many of them as a node has uplinks."""
+    return collective(function, (one_ring(dims)[0],), size, "ring")
+
+
+def one_ring(dims: Dims) -> tuple[Dim, int]:
+    """A ring that enters and leaves each node once, as many of them as a node has uplinks; and
+    which dim's rate it has."""
     n, inside = prod(dim.size for dim in dims), 1
-    rate, joules = float("inf"), 0.0
+    rates, joules = list[float](), 0.0
     for i, dim in enumerate(dims):
-        rate = min(rate, dim.bytes_per_s * inside)
+        rates.append(dim.bytes_per_s * inside)
         beyond = 0.0 if i == len(dims) - 1 else 1 / (inside * dim.size)
         joules += (1 / inside - beyond) * dim.j_per_byte  # of all hops, those over this dim
         inside *= dim.size
-    ring = Dim("", "switch", n, rate, max(dim.latency_s for dim in dims), joules)
-    return collective(function, (ring,), size, "ring")
+    latency, rate = max(dim.latency_s for dim in dims), min(rates)
+    return Dim("", "switch", n, rate, latency, joules), rates.index(rate)
 
 
 def _bucket(function: str, dims: Dims, size: float) -> Transfer:
@@ -113,18 +119,25 @@ def _bucket(function: str, dims: Dims, size: float) -> Transfer:
     if function == "all_reduce":
         scatter = _bucket("reduce_scatter", dims, size)
         return scatter.then(_bucket("all_gather", dims, size), "bucket")
-    parts = len(dims)
-    share = size / parts
     total = Transfer("bucket")
-    for phase in range(parts):
-        now = []
-        for part in range(parts):
-            order = [dims[(part + i) % parts] for i in range(parts)]
-            left = prod(dim.size for dim in order[phase + 1 :]) if function in _ON_SHARES else 1
-            now.append(collective(function, (order[phase],), share / left))
+    for phase in bucket_phases(function, dims, size):
+        now = [collective(function, (dims[number],), share) for number, share in phase]
         slowest = max(now, key=lambda way: way.seconds)
         together = _in_turn(now, "bucket")
         total = total.then(
             replace(together, latency_s=slowest.latency_s, transfer_s=slowest.transfer_s), "bucket"
         )
     return total
+
+
+def bucket_phases(function: str, dims: Dims, size: float) -> Iterator[list[tuple[int, float]]]:
+    """Of each phase: (number of the dim, bytes) of every part."""
+    parts = len(dims)
+    for phase in range(parts):
+        now = []
+        for part in range(parts):
+            order = [(part + i) % parts for i in range(parts)]
+            later = prod(dims[number].size for number in order[phase + 1 :])
+            left = later if function in _ON_SHARES else 1
+            now.append((order[phase], size / parts / left))
+        yield now

@@ -20,6 +20,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Literal
+
+Kind = Literal[
+    "ddr4", "ddr5", "lpddr4", "lpddr4x", "lpddr5", "lpddr5x", "gddr6", "gddr6x", "hbm2", "hbm2e",
+    "hbm3", "hbm3e",
+]  # fmt: skip
 
 NS = 1e-9
 QUEUE = 32  # runs in a controller's queue (guess; first-ready schedulers hold 32 to 64)

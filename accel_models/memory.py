@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from accel_models.dram import Kind
 from accel_models.facts import Count, Facts, Fraction, Switch
 from accel_models.kernel_library.fitted import Fitted
+from accel_models.network import Network
 from accel_models.quantity import (
     Bytes,
     BytesPerSecond,
@@ -32,6 +34,10 @@ class Memory(Facts):
     """One level. `instances` of a level above the cores split the cores evenly among them."""
 
     kind: Literal["dram", "flash", "sram", "regfile"]
+    device: Kind | None = Field(
+        default=None,
+        description="of DRAM, its kind: whose refresh and turns of the bus are simulated by events",
+    )
     capacity: Bytes = Field(description="of one instance")
     bandwidth: BytesPerSecond | None = Field(
         default=None, description="of one instance, reads and writes together"
@@ -76,12 +82,22 @@ class Memory(Facts):
     reduction: Switch = Field(
         default=False, description="partial sums from below add up on the way"
     )
+    network: Network | None = Field(
+        default=None,
+        description="in the chip's memory that is nearest to the cores: what they reach it over",
+    )
     area: SquareMillimeters | None = Field(default=None, description="of one instance")
 
     @model_validator(mode="before")
     @classmethod
     def _one_way_of_giving_bandwidth(cls, data: Any) -> Any:
         return one_way_of_giving_bandwidth(data)
+
+    @model_validator(mode="after")
+    def _only_dram_has_a_device(self) -> Memory:
+        if self.device and self.kind != "dram":
+            raise ValueError(f"device: only of kind dram, not {self.kind}; remove it")
+        return self
 
 
 def one_way_of_giving_bandwidth(data: Any) -> Any:

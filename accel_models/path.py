@@ -18,6 +18,7 @@ from accel_models.engines.sparse import engine_form
 from accel_models.engines.tile import Engine, EngineForm
 from accel_models.engines.vector import VectorEngine
 from accel_models.memory import Memory
+from accel_models.network import Network
 from accel_models.reader import DesignError
 from kernels_ref.formats import Format
 
@@ -88,6 +89,12 @@ class Path:
     def memories(self) -> tuple[Level, ...]:
         """The levels that store."""
         return self.levels[:-1]
+
+    @property
+    def network(self) -> Network | None:
+        """Between the cores and the innermost memory that they share."""
+        level = self.memories[self.first_core - 1]
+        return self.design.memory[level.name].network
 
     def datapath(self, weight: Format, activation: Format) -> Datapath:
         """The engine's pair for these operands. Raises DesignError if it has none."""
@@ -160,6 +167,9 @@ def memory_path(design: Design, core_name: str) -> Path:
         if memory.serves is None or core_name in memory.serves
     ]
     first_core = len(levels)
+    if network := design.memory[levels[-1].name].network:
+        beyond = network.latency_s()
+        levels = [replace(level, latency_s=level.latency_s + beyond) for level in levels]
     for key, memory in core.memory.items():
         instances = core.count * (core.engine.count if memory.per == "engine" else 1)
         levels.append(_level(key, ("cores", core_name, "memory", key), memory, instances, clock))

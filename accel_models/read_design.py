@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from accel_models.design import Core, Design
 from accel_models.explain import explained, nearest
 from accel_models.library import find_design
+from accel_models.memory import Memory
+from accel_models.network import INTO, OUT
 from accel_models.path import ENGINE
 from accel_models.read_engines import Problem, engines_read, take_kernels
 from accel_models.reader import (
@@ -30,7 +32,9 @@ from accel_models.reader import (
 )
 from accel_models.source import UNSOURCED, parse_source, source_for
 
-RESOURCES = ("matrix", "vector", "in_flight", "power", "launch", "access", "sync", "static")
+RESOURCES = (
+    "matrix", "vector", "in_flight", "power", "launch", "access", "sync", "static", INTO, OUT
+)  # fmt: skip
 
 
 def read_design(name: str) -> Design:
@@ -222,6 +226,7 @@ def _consistency_problems(design: Design) -> Iterator[Problem]:
             for word in {"serves", "instances"} & level.model_fields_set:
                 what = "belongs in the chip's memory; here write per: core or engine"
                 yield ("cores", name, "memory", key, word), what
+        yield from _network_problems(name, core, levels)
         yield from _mapping_problems(name, core, list(levels))
     inner = (name for core in design.cores.values() for name in core.memory)
     taken = {*design.memory, *inner, *design.links, *RESOURCES}
@@ -229,6 +234,23 @@ def _consistency_problems(design: Design) -> Iterator[Problem]:
         yield ("backing", name), "the name is taken by another resource of the design"
     if design.power.static >= design.power.limit:
         yield ("power", "static"), "must be below the power limit"
+
+
+def _network_problems(name: str, core: Core, shared: dict[str, Memory]) -> Iterator[Problem]:
+    """Networks of other memories than the innermost shared one, or for another number of cores."""
+    for key, memory in core.memory.items():
+        if memory.network:
+            where = ("cores", name, "memory", key, "network")
+            yield where, "belongs in the chip's memory nearest to the cores"
+    for key, memory in shared.items():
+        if memory.network is None:
+            continue
+        if key != list(shared)[-1]:
+            what = f"belongs in {list(shared)[-1]}, the chip's memory nearest to the cores"
+            yield ("memory", key, "network"), what
+        elif memory.network.nodes != core.count:
+            what = f"has {memory.network.nodes} nodes for the {core.count} cores of {name}"
+            yield ("memory", key, "network"), f"{what}; width times height must be their count"
 
 
 def _mapping_problems(name: str, core: Core, shared: list[str]) -> Iterator[Problem]:

@@ -254,6 +254,43 @@ REPLACED: dict[str, tuple[str, str, str]] = {
         "    kind: dram\n    keeps: weight\n",
         "11: memory.dram.keeps: must be a list such as [a, b], not 'weight'",
     ),
+    "an unknown kind of DRAM": (
+        "    kind: dram\n",
+        "    kind: dram\n    device: hbm2x\n",
+        "11: memory.dram.device: must be 'ddr4', 'ddr5', 'lpddr4', 'lpddr4x', 'lpddr5', "
+        "'lpddr5x', 'gddr6', 'gddr6x', 'hbm2', 'hbm2e', 'hbm3' or 'hbm3e', not 'hbm2x'; did you "
+        "mean 'hbm2'?",
+    ),
+    "a kind of DRAM for a buffer": (
+        "        kind: sram\n",
+        "        kind: sram\n        device: hbm3\n",
+        "21: cores.array.memory.buffer: device: only of kind dram, not sram; remove it",
+    ),
+    "a network's port that is no node": (
+        "    kind: dram\n",
+        "    kind: dram\n    network: {kind: ring, width: 1, link: 8 B/cycle, hop: 2 ns, "
+        "ports: [1]}\n",
+        "11: memory.dram.network: ports: no node 1; there are 0 to 0",
+    ),
+    "rows of a ring": (
+        "    kind: dram\n",
+        "    kind: dram\n    network: {kind: ring, width: 1, height: 2, link: 8 B/cycle, "
+        "hop: 2 ns, ports: [0]}\n",
+        "11: memory.dram.network: height: only of a mesh, not of a ring; write width alone",
+    ),
+    "a network for other cores": (
+        "    kind: dram\n",
+        "    kind: dram\n    network: {kind: mesh, width: 2, height: 2, link: 8 B/cycle, "
+        "hop: 2 ns, ports: [0]}\n",
+        "11: memory.dram.network: has 4 nodes for the 1 cores of array; width times height must be "
+        "their count",
+    ),
+    "a network within a core": (
+        "        kind: sram\n",
+        "        kind: sram\n        network: {kind: bus, width: 1, link: 8 B/cycle, hop: 2 ns, "
+        "ports: [0]}\n",
+        "23: cores.array.memory.buffer.network: belongs in the chip's memory nearest to the cores",
+    ),
     "misspelled entry of a list": (
         "    kind: dram\n",
         "    kind: dram\n    keeps: [weights]\n",

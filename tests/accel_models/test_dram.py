@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from accel_models.dram import (
     HOST_PHY,
     KINDS,
     Dram,
+    Kind,
     bandwidth_share,
     busy_banks,
     energy_per_bit,
@@ -17,6 +20,11 @@ from accel_models.dram import (
     rows_touched,
 )
 from accel_models.source import parse_source
+
+
+def test_designs_may_name_every_kind() -> None:
+    assert get_args(Kind) == tuple(KINDS)
+
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 ANY = st.sampled_from(list(KINDS.values()))

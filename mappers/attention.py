@@ -56,7 +56,7 @@ def plan_attention(group: Group, context: Context) -> Plan:
 def _plan_alike(op: Attention, context: Context) -> Plan:
     """The best of its variants; only in one pass if operands lie on chip. With a
     mask, what it would take to read one from memory is among those not taken."""
-    flash, path = _flash(op, context)
+    flash, path = flash_of(op, context)
     options: dict[str, Option] = {}
     tiled = replace(flash, mask="tile") if op.causal and op.q_len > 1 else flash
     for name, form, tiles in (
@@ -119,7 +119,7 @@ def _shape(tile: FlashTile) -> str:
     return f"q{tile.tm} {keys}{split}"
 
 
-def _flash(op: Attention, context: Context) -> tuple[Flash, Path]:
+def flash_of(op: Attention, context: Context) -> tuple[Flash, Path]:
     """The op with its widths, and the path with the engine that does both multiplications."""
     q, k, v, out = (context.graph.tensors[t] for t in (*op.operands, op.output))
     path, qk = datapath_of(context, k.format, q.format)

@@ -33,7 +33,8 @@ from math import ceil, inf
 from typing import Any
 
 from accel_models.path import Path
-from mappers.steps import ONE_STEP, Steps
+from mappers.on_chip import through_network
+from mappers.steps import ONE_STEP, Steps, joined
 
 Traffic = dict[str, dict[str, tuple[float, float]]]  # level -> operand -> bytes (read, written)
 
@@ -122,6 +123,9 @@ def overlapped(rest: Map[str, float], norm: float) -> float:
 def compose(work: Work, path: Path) -> Cost:
     """Latency and energy of `work` on `path` by the formulas above."""
     work = _one_vector_engine(work) if path.runs_on == "vector" else work
+    if path.network:
+        times = through_network(work.traffic, (work.busy, work.head, work.tail), path)
+        work = replace(work, busy=times[0], head=times[1], tail=times[2])
     dynamic = sum(work.joules.values())
     power = path.design.power
     spent = dynamic / (power.limit - power.static)
@@ -172,6 +176,7 @@ def in_one_kernel(works: list[Work]) -> Work:
         max(w.launches for w in works),
         launch_s=works[0].launch_s,
         norm=works[0].norm,
+        steps=joined([(w.steps, w.busy) for w in works]),
     )
 
 

@@ -32,7 +32,7 @@ from accel_models.design import Design
 from accel_models.path import Path
 from mappers.cost import Cost, Traffic, Work, add_traffic, compose, memory_joules
 from mappers.plan import Placed, Plan
-from mappers.residence import Asked, backing_of, layers
+from mappers.residence import Asked, Layers, backing_of, layers
 from workloads.graph import Graph
 
 OPERANDS = {"weight": "weight", "table": "table", "kv": "keys, values"}
@@ -53,14 +53,19 @@ class Fetch:
 def fetches(graph: Graph, design: Design, placed: Sequence[Placed]) -> Iterator[Placed]:
     """What the layers wait for, beside the ops that are placed. Raises DesignError."""
     for kind in layers(graph):
-        names = {node.op.name for node in kind.nodes}
-        own = [group for group in placed if group.op.name in names] or [
-            group for group in placed if names & {op.name for op in group.fused}
-        ]
+        own = groups_of(kind, placed)
         for number, (count, asked) in enumerate(kind.nested()):
             label = ".".join(filter(None, (kind.name.strip("."), f"fetch{number or ''}")))
             op = Fetch(label, tuple(a.tensor.name for a in asked))
             yield Placed(op, count, _plan(asked, own, kind.count, design))
+
+
+def groups_of(kind: Layers, placed: Sequence[Placed]) -> list[Placed]:
+    """The groups of ops that run in layers of this kind."""
+    names = {node.op.name for node in kind.nodes}
+    return [group for group in placed if group.op.name in names] or [
+        group for group in placed if names & {op.name for op in group.fused}
+    ]
 
 
 def _plan(asked: Sequence[Asked], own: Sequence[Placed], count: float, design: Design) -> Plan:

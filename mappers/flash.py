@@ -100,7 +100,7 @@ def _fits(flash: Flash, path: Path, tile: FlashTile) -> bool:
 def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     """Latency and energy of the op in these tiles."""
     op = flash.op
-    busiest, hand_overs, steps = _dealt(flash, tile, path)
+    busiest, hand_overs, steps = dealt(flash, tile, path)
     cores = max(1.0, min(path.cores, steps.total / max(busiest, 1.0)))
     vector = _vector_work(flash, tile, steps)
     busy = {
@@ -134,7 +134,7 @@ def flash_cost(flash: Flash, tile: FlashTile, path: Path) -> Cost:
     return compose(work, path)
 
 
-def _dealt(flash: Flash, tile: FlashTile, path: Path) -> tuple[float, float, Steps]:
+def dealt(flash: Flash, tile: FlashTile, path: Path) -> tuple[float, float, Steps]:
     """Key tiles and hand-overs of the busiest core, and of all jobs together."""
     op, heads = flash.op, flash.op.batch * flash.op.kv_heads
     visited, cut = _key_tiles(flash, tile)  # per query tile of one head, already per split

@@ -55,18 +55,21 @@ def overlapped(pair: Pair, objective: str) -> Placed | None:
     sequential = pipelined([(pair.producer.cost, alone.cost)])
     best, taken = _value(sequential, objective), None
     for rank, sizes in _tilings(pair):
-        collectives = {size: pair.moved(_part(pair, rank, size)) for size in set(sizes)}
+        parts = {size: _part(pair, rank, size) for size in set(sizes)}
+        collectives = {size: Placed(op, 1, pair.moved(op)) for size, op in parts.items()}
         times = [float(collectives[size].cost.latency_s) for size in sizes]
         if objective == "latency" and _at_least(pair, times) >= best[0]:
             continue
         computed = {size: pair.plan_graph(cut(pair, rank, size)) for size in set(sizes)}
-        cost = pipelined([(computed[size].cost, collectives[size].cost) for size in sizes])
+        tiles = tuple((computed[size], collectives[size]) for size in sizes)
+        cost = pipelined([(computing.cost, moving.cost) for computing, moving in tiles])
         if _value(cost, objective) < best:
             best = _value(cost, objective)
-            taken = cost, computed[sizes[0]].plan, f"{len(sizes)} tiles of {rank}"
+            taken = cost, tiles, f"{len(sizes)} tiles of {rank}"
     if taken is None:
         return None
-    cost, each, how = taken
+    cost, tiles, how = taken
+    each = tiles[0][0].plan
     plan = replace(
         each,
         cost=cost,
@@ -75,6 +78,7 @@ def overlapped(pair: Pair, objective: str) -> Placed | None:
         work=pair.producer.plan.work,
         variant="tiled",
         instead={"sequential": float(sequential.latency_s)},
+        tiles=tiles,
     )
     return Placed(pair.producer.op, pair.producer.count, plan, (pair.collective,))
 

@@ -46,11 +46,12 @@ from workloads.sharding.sharded import Sharded
 @dataclass(frozen=True)
 class StagePlan:
     """A stage's chips, of the system's numbers, in the order of its ranks (the last axis fastest),
-    what its groups see, and what one chip runs."""
+    what its groups see, its way to the stage after it, and what one chip runs."""
 
     machine: str
     chips: tuple[int, ...]
     groups: Mapping[str, Dims]
+    route: Route
     schedule: Schedule
     fits: bool
 
@@ -172,12 +173,14 @@ class Choice:
         layout = self.layouts[machine]
         first = self.system.first_chip(machine)
         ops = planner.ops(index, machine, layout.groups)
-        sends = planner.sends(index, machine, self.route(source, target))
+        route = self.route(source, target)
+        sends = planner.sends(index, machine, route)
         alone = planner.schedule(index, machine)
         return StagePlan(
             machine,
             tuple(first + chip for chip in layout.chips(slot)),
             dict(layout.groups),
+            route,
             replace(alone, graph=graph, placed=(*ops, *sends)),
             planner.fits(index, machine),
         )

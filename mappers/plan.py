@@ -17,7 +17,8 @@ class Plan:
     """How a group of ops runs on one kind of core. `tile` is for a person, `mapping` for JSON.
 
     `rests_on` are key paths of design numbers, beyond the memories', by resource. `stays` are
-    tensors that the group finds or leaves in an on-chip memory, and which.
+    tensors that the group finds or leaves in an on-chip memory, and which. `tiles`: where a
+    collective runs beside the multiplication before it, each part of the two.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Plan:
     instead: dict[str, float] = field(default_factory=dict)  # latency of the variants not taken
     rests_on: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     stays: dict[str, str] = field(default_factory=dict)
+    tiles: tuple[tuple[Placed, Placed], ...] = ()
 
     @property
     def utilization(self) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,33 @@ class Steps:
 
 
 ONE_STEP = Steps()
+
+
+def joined(kinds: Sequence[tuple[Steps, Map[str, float]]]) -> Steps:
+    """Of steps with the seconds that resources are busy with them: as many as all have, in equal
+    results; shares are means by these seconds."""
+    outputs = sum(steps.outputs for steps, _ in kinds)
+    loads = None
+    if all(steps.loads is not None for steps, _ in kinds):
+        levels = dict.fromkeys(level for steps, _ in kinds for level in steps.loads or {})
+        loads = {
+            level: _mean(
+                [((steps.loads or {}).get(level, 0.0), busy[level]) for steps, busy in kinds]
+            )
+            for level in levels
+        }
+    vector = [float(busy.get("vector", 0.0)) for _, busy in kinds]
+    return replace(
+        kinds[0][0],
+        outputs=outputs,
+        parts=max(1, round(sum(steps.total for steps, _ in kinds) / outputs)),
+        before=_mean([(kind[0].before, s) for kind, s in zip(kinds, vector, strict=True)]),
+        finish=_mean([(kind[0].finish, s) for kind, s in zip(kinds, vector, strict=True)]),
+        loads=loads,
+    )
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    """Of (value, weight); 0 of no weight."""
+    whole = sum(float(weight) for _, weight in weighted)
+    return sum(value * float(weight) for value, weight in weighted) / whole if whole else 0.0

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accel_models.excursion import SHORTEST_S, WINDOW_S
 from accel_models.path import Level, Path
 from mappers.library.times import Values
-
-WINDOW_S = 1.0  # a board's limit is one of the mean over about as long (PCI Express CEM 5.0, NVML)
-SHORTEST_S = 1e-4  # below which the allowance for short runs does not grow: as in the same table
 
 
 @dataclass(frozen=True, slots=True)

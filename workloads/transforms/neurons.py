@@ -33,7 +33,7 @@ def sparse_neurons(graph: Graph, density: float, rank: int = 0, correct: int = 0
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
     kept: dict[str, float] = {}
-    found = _mlps(graph, rank)
+    found = mlp_parts(graph, rank)
     if not found:
         how = "a predictor" if rank else "a gate"
         raise UserError(f"{graph.name} has no MLP of two multiplications whose neurons {how} picks")
@@ -60,7 +60,7 @@ def _rows(graph: Graph) -> int:
     return graph.batch * graph.tokens
 
 
-def _mlps(graph: Graph, rank: int) -> dict[str, str]:
+def mlp_parts(graph: Graph, rank: int) -> dict[str, str]:
     """What part of an MLP each op is: `first` and `in` make neurons, `act` is their function, `out`
     reads them; a gate that is computed whole is not there."""
     makers = {node.op.output: node.op for node in graph}

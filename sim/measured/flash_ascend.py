@@ -28,6 +28,7 @@ from sim.event.policies.flash_stages import (
     design_stages,
     flash_machine,
     measured_stages,
+    with_bytes,
     with_passes,
 )
 
@@ -65,9 +66,12 @@ class Rung(Facts):
 
 
 class Stages(Facts):
-    """Cycles of a block's stages, of its tail and of its dispatch."""
+    """Cycles of a block's stages, with shares of them that are moving and bytes of a score, of its
+    tail and of its dispatch."""
 
     block: MeasuredStages
+    moving: dict[str, Fraction]
+    score_bytes: Count
     tail: float
     dispatch: float
 
@@ -141,14 +145,15 @@ def rungs(queries: int) -> Iterator[tuple[Rung, Case]]:
 
 
 @cache
-def predicted(case: Case, measured: bool = True) -> float:
-    """Seconds by events; `measured`: with the measured stages, else the design's alone."""
+def predicted(case: Case, measured: bool = True, moved: bool = False) -> float:
+    """Seconds by events; `measured`: with the measured stages, else the design's alone; `moved`:
+    with the measured stages' moving as the kernel's bytes."""
     facts = ascend()
     path = replace(_path(), clock_hz=case.clock_hz)
     machine = replace(
         flash_machine(path, path.cores), dispatch=facts.stages.dispatch, tail=facts.stages.tail
     )
-    stages = _stages(case, path, measured)
+    stages = _stages(case, path, measured, moved)
     program = flash_program(case.sizes, machine, case.knobs, stages)
     return Engine(program, record=False).run().seconds
 
@@ -158,7 +163,7 @@ def _path() -> Path:
     return memory_path(read_design(ascend().design), ascend().cores)
 
 
-def _stages(case: Case, path: Path, measured: bool) -> dict[str, Stage]:
+def _stages(case: Case, path: Path, measured: bool, moved: bool) -> dict[str, Stage]:
     """The measured stages were those of softmax with its operations apart."""
     facts = ascend()
     softmax = facts.softmax[case.softmax]
@@ -168,7 +173,12 @@ def _stages(case: Case, path: Path, measured: bool) -> dict[str, Stage]:
         return design
     stages = measured_stages(facts.stages.block, case.sizes, design)
     p = with_passes(stages["p"], path, facts.softmax["separate"], softmax)
-    return {**stages, "p": p}
+    stages = {**stages, "p": p}
+    if not moved:
+        return stages
+    wide = design_stages(path, case.sizes, replace(work, score_bytes=facts.stages.score_bytes))
+    shares = facts.stages.moving
+    return {n: with_bytes(s, shares[n], wide[n], design[n]) for n, s in stages.items()}
 
 
 def rows_table() -> Iterator[str]:
@@ -191,16 +201,21 @@ def rows_table() -> Iterator[str]:
 
 
 def ladder_table(queries: int) -> Iterator[str]:
-    """Markdown: shares of the native kernel's measured speed, as measured and as predicted."""
+    """Markdown: shares of the native kernel's measured speed, as measured and as predicted; the
+    last column with the stages' moving as the kernel's bytes."""
     native_s = native(queries).measured_s
-    yield "| mechanism added | measured | predicted | ratio | step measured | step predicted |"
-    yield "| --- | --: | --: | --: | --: | --: |"
+    yield (
+        "| mechanism added | measured | predicted | ratio | step measured | step predicted "
+        "| bytes scaled |"
+    )
+    yield "| --- | --: | --: | --: | --: | --: | --: |"
     before = None
     for rung, case in rungs(queries):
         share = native_s / predicted(case)
-        steps = "| | |"
+        steps = "| | | "
         if before:
-            steps = f"| {rung.share / before[0]:.2f} | {share / before[1]:.2f} |"
+            steps = f"| {rung.share / before[0]:.2f} | {share / before[1]:.2f} | "
+        steps += f"{native_s / predicted(case, moved=True):.0%} |"
         before = rung.share, share
         yield (f"| {rung.name} | {rung.share:.0%} | {share:.0%} | {share / rung.share:.2f} {steps}")
 

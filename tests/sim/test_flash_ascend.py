@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.event.policies.flash_pipeline import FlashKnobs
+from sim.event.policies.flash_pipeline import FlashKnobs, Stage
+from sim.event.policies.flash_stages import with_bytes
 from sim.measured.flash_ascend import (
     LADDER_AT,
     Case,
@@ -87,6 +88,22 @@ def test_stages_are_the_published_ones() -> None:
     """Nothing was fitted: the block's cycles as published."""
     block = ascend().stages.block
     assert (block.qk, block.p, block.pv, block.gu) == (2487.5, 2488.9, 1617.3, 833.7)
+
+
+def test_moving_as_the_kernels_bytes() -> None:
+    """Half the scores of 128 queries: of qk, keys of 128 x 128 and scores of 128 x 128, two bytes
+    and four, then two: 2/3 of 74 % of its cycles. What has FP32 scores stays as it was."""
+    before, after = (Stage("matrix", 100.0, 0.0, 2 * 128**2, size * 128**2) for size in (4, 2))
+    assert with_bytes(before, 0.74, before, after).service == pytest.approx(26 + 74 * 2 / 3)
+    assert predicted(native(32768), moved=True) == predicted(native(32768))
+
+
+def test_with_bytes_scaled_the_engines_in_turn_are_as_measured() -> None:
+    """36 and 50 %, hand-overs at full cost; overlapped ones are a third too fast."""
+    best = native(LADDER_AT).measured_s
+    ratios = [best / predicted(case, moved=True) / rung.share for rung, case in rungs(LADDER_AT)]
+    assert ratios[:2] == pytest.approx([1.0, 1.0], abs=0.04)
+    assert ratios[2:] == pytest.approx([1.38, 1.43, 1.29], abs=0.02)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ the buffers' sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -61,13 +61,15 @@ class FlashSizes:
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What one tile asks of one core, in its cycles: `service` with moving and computing at once,
-    `hidden` the shorter of the two; and the bytes read from and written to the shared memory."""
+    `hidden` the shorter of the two; the bytes read from and written to the shared memory; and
+    cycles of what else all cores share, by name."""
 
     engine: str
     service: float
     hidden: float
-    read: int
-    written: int
+    read: float
+    written: float
+    beside: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ def flash_program(
         actors += mine
         names += [actor.name for actor in mine]
     actors.append(Actor("tail", (Run(flash.blocks, (flash.use("store", machine.tail),)),)))
-    return Program(tuple(actors), tuple(flash.joins(names)), tuple(flash.resources()))
+    return Program(
+        tuple(actors), tuple(flash.joins(names)), tuple(flash.resources(stages.values()))
+    )
 
 
 def together(*uses: Use) -> tuple[Use, ...]:
@@ -151,8 +155,9 @@ class _Flash:
     def use(self, resource: str, cycles: float, kind: str = "") -> Use:
         return Use(resource, ceil(cycles), kind)
 
-    def resources(self) -> Iterator[Resource]:
-        for name in RESOURCES:
+    def resources(self, stages: Iterable[Stage]) -> Iterator[Resource]:
+        beside = dict.fromkeys(name for stage in stages for name, _ in stage.beside)
+        for name in (*RESOURCES, *beside):
             yield Resource(name, self.machine.clock_hz)
 
     def start(self) -> Iterator[Actor]:
@@ -165,7 +170,8 @@ class _Flash:
         machine = self.machine
         read = self.use("read", stage.read * cores / machine.read_bytes)
         write = self.use("write", stage.written * cores / machine.written_bytes)
-        return tuple(use for use in (read, write) if use.amount)
+        others = (self.use(name, cycles * cores) for name, cycles in stage.beside)
+        return tuple(use for use in (read, write, *others) if use.amount)
 
     def stage(self, name: str, stage: Stage) -> Iterator[Actor]:
         """One actor that moves and computes at once, or one after the other with single buffers."""

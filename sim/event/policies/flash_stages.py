@@ -7,7 +7,8 @@
     service = max(computing, moving), hidden = min
 
 A measured stage is the service of one block, moving and computing at once, and scales as the work:
-qk and pv with queries * keys * width, p with queries * keys, gu with queries * width.
+qk and pv with queries * keys * width, p with queries * keys, gu with queries * width; a share of
+it that is known to be moving, as the bytes.
 What is moved: keys and values, scores and sums (of `score_bytes` an element), probabilities, the
 last two the format of the keys. Not modeled: set-up of transfers, reductions within a row.
 """
@@ -117,6 +118,13 @@ def measured_stages(
         "gu": measured.gu * rows * width,
     }
     return {name: replace(stage, service=services[name]) for name, stage in design.items()}
+
+
+def with_bytes(stage: Stage, moving: float, before: Stage, after: Stage) -> Stage:
+    """A measured stage, a share `moving` of whose time is moving, where it moves what `after` does
+    instead of `before`."""
+    ratio = (after.read + after.written) / (before.read + before.written)
+    return replace(stage, service=stage.service * (1 - moving + moving * ratio))
 
 
 def with_passes(stage: Stage, path: Path, before: Passes, after: Passes) -> Stage:

@@ -1,70 +1,30 @@
-"""Layers whose weights come from a host's memory or flash while the layer before is computed.
+"""Layers whose weights come from a host's memory or flash while the layers before are computed.
 
     load layer i+1 (backing) | compute layer i          `buffers` layers have a place on the chip
 
-ZeRO-Inference streams every layer (DeepSpeed Inference, arXiv 2207.00032): n layers of
-L seconds to load and C to compute take L + (n-1) max(L, C) + C with two buffers or more, n (L + C)
-with one. Of a pass (a token, or a prompt) the first `resident` layers stay on the chip.
-
-LLM in a flash (arXiv 2312.11514) loads of the feed-forward layers only rows of neurons that are
-active and were not in the last tokens' window:
-
-    share of neurons loaded = a (1 - a)^k     a active, window of k tokens, if activity is
-                                              independent between tokens (it clusters: sec. 3.1)
-    chunk = row bytes, twice that where the up row and the down column of a neuron lie together
-
-and a chunk's bandwidth is the backing memory's (accel_models/backing.py). Not modeled: deciding
-which neurons, moving rows within DRAM, writes.
+ZeRO-Inference streams every layer (DeepSpeed Inference, arXiv 2207.00032, sec. 6): with L seconds
+to load one and C to compute it, its throughput is that of the slower of both, C growing with the
+batch. The program and its closed form: `offloaded`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
-
-from accel_models.backing import Backing
-from sim.event.program import Actor, Channel, Program, Resource, Run, Use
-
-NANOSECONDS = 10**9  # ticks a second
+from mappers.plan import Schedule
+from sim.event.policies import Stretch
+from sim.event.policies.offloaded import at_least, offloaded
+from sim.event.policies.streamed import Places, streamed
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """Equal layers, in a pass; bytes to load in chunks of so many, and seconds to compute."""
+def layer_streaming(schedule: Schedule, buffers: int = 2, passes: int = 1) -> list[Stretch]:
+    """Layers fetch what lives in a backing memory while those before are computed, as far as there
+    are places for them.
 
-    count: int
-    bytes: float
-    chunk: float
-    compute_s: float
-    resident: int = 0
+    Arguments: buffers, layers that have a place on the chip at once, at least 1; passes, steps one
+    after the other of which the average is taken, at least 1.
 
-
-def layer_streaming(
-    layers: Layers, backing: Backing, clock_hz: float, passes: int = 1, buffers: int = 2
-) -> Program:
-    """All passes over all layers. Raises ValueError for more resident layers than there are."""
-    streamed = layers.count - layers.resident
-    if streamed < 0:
-        raise ValueError(f"{layers.resident} resident layers of {layers.count}")
-    seconds = backing.seconds({layers.chunk: layers.bytes}, 0.0, clock_hz)
-    load = Use("backing", ceil(seconds * NANOSECONDS), "read")
-    compute = Use("chip", round(layers.compute_s * NANOSECONDS))
-    loads = (Run(layers.resident), Run(streamed, (load,)))
-    return Program(
-        (
-            Actor("load", tuple(run for run in loads if run.count), passes),
-            Actor("compute", (Run(layers.count, (compute,)),), passes),
-        ),
-        (Channel("load", "compute", capacity=buffers),),
-        (Resource("backing", NANOSECONDS), Resource("chip", NANOSECONDS)),
-    )
-
-
-def windowed_bytes(neuron_bytes: float, active: float, window: int) -> float:
-    """Of the feed-forward layers' `neuron_bytes`, those that a token loads."""
-    return neuron_bytes * active * (1.0 - active) ** window
-
-
-def chunk_bytes(row_bytes: float, bundled: bool) -> float:
-    """Of one read."""
-    return 2 * row_bytes if bundled else row_bytes
+    Source: ZeRO-Inference, DeepSpeed Inference, arXiv 2207.00032, sec. 6.
+    """
+    at_least(1, "layer_streaming", buffers=buffers, passes=passes)
+    found = offloaded(schedule, "layer_streaming")
+    program = streamed(found, Places(buffers, passes=passes))
+    return [Stretch(found.ops, 1 / passes, program)]

@@ -7,14 +7,15 @@ phases (an ONNX file, a file of ops) is simulated as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from accel_models.design import Design
 from accel_models.system import System
 from kernels_ref.errors import UserError
-from sim.job import Changes, Job, Progress, by, machine_of
+from sim.beside import Guest, read_beside
+from sim.job import Changes, Events, Job, Progress, by, machine_of
 from sim.run import Run
 from sim.steps import Part, in_turn, sampled
 from workloads import decode, prefill, read_model
@@ -56,23 +57,29 @@ def simulate(
     objective: str = "latency",
     cores: str | None = None,
     simulator: str = "analytic",
+    prefetch: str | None = None,
+    beside: Sequence[str] = (),
+    policy: str | None = None,
+    from_idle: bool = False,
     progress: Progress | None = None,
 ) -> Run:
-    """Simulate one phase of a model on a design or a system.
+    """Simulate one phase of a model on a design or a system. Raises UserError.
 
     design, model: a shipped name or a path (or what `read_design`, `read_system`, `read_model`
     return); of models also the other sources (docs/workload-sources.md). phase: TAKES has those
-    that there are and the sizes each takes, in tokens of a sequence (docs/workloads.md); decode is
-    the default, of an encoder encode. A graph that runs as it is takes none. formats, kv, apply: as
-    on the command line (docs/formats.md). tp, pp, ep: chips for tensor, pipeline and expert
-    parallelism; without any a system runs the model as is best for it (docs/systems.md).
-    objective: latency, energy or edp. cores: only this kind of cores. simulator: analytic or event
-    (docs/event.md), which tells `progress` how many ops of a phase are done.
-    Raises UserError for anything that is not right.
+    there are and the sizes each takes, in tokens of a sequence (docs/workloads.md); by default
+    decode, of an encoder encode. A graph that runs as it is takes none. formats, kv, apply,
+    policy: as on the command line (docs/formats.md, docs/event_policies.md). tp, pp, ep: chips for
+    each kind of parallelism; without any a system runs the model as is best (docs/systems.md).
+    simulator: analytic or event (docs/event.md), which tells `progress` how many ops are done, may
+    `prefetch` weights or launches, runs what is `beside` on the chip (docs/event_graphs.md), and
+    begins `from_idle` with a board that may draw more than its limit for a while.
     """
     given = {"prompt": prompt, "context": context, "output": output, "chunk": chunk}
     changes = Changes(formats, kv, apply, {"tp": tp, "pp": pp, "ep": ep})
-    job = by(simulator, progress, Job(machine_of(design), opened(model), changes, objective, cores))
+    job = Job(machine_of(design), opened(model), changes, objective, cores)
+    guests = tuple(guest for text in beside for guest in _guests(text))
+    job = by(simulator, job, progress, Events(policy, prefetch, guests, from_idle))
     if job.model.fixed is not None:
         refuse_phase(job.model, {"phase": phase, "batch": None if batch == 1 else batch, **given})
         return job.run(None)
@@ -81,6 +88,8 @@ def simulate(
 
 def _simulated(job: Job, kind: str, batch: int, given: Mapping[str, Any]) -> Run:
     sizes = _sizes(job.model, kind, given)
+    if job.events.guests and (kind == "request" or sizes.get("chunk") is not None):
+        raise UserError("beside others runs one graph, not a request or a prompt in chunks")
     heaviest = _heaviest(job.model, kind, batch, sizes)
     job = job if heaviest is None else job.split_for(heaviest)
     if kind == "request":
@@ -105,6 +114,21 @@ def _heaviest(model: Model, kind: str, batch: int, sizes: Mapping[str, Any]) -> 
     if kind == "request" or sizes.get("chunk") is not None:
         return prefill(batch, sizes["prompt"])
     return None
+
+
+def _guests(text: str) -> Iterator[Guest]:
+    """What is asked for in a word, as often as it is there. Raises UserError."""
+    asked = read_beside(text)
+    model = opened(asked.model)
+    phase = phase_of(model, asked.phase, asked.count("batch", 1), asked.sizes)
+    changes = Changes(asked.values.get("formats"), asked.values.get("kv"))
+    guest = Guest(
+        f"{model.name} {asked.phase}",
+        changes.applied(model.build(phase)),
+        asked.count("priority", 0),
+        asked.count("repeat", 1),
+    )
+    yield from (guest,) * asked.count("copies", 1)
 
 
 def default_phase(model: Model) -> str:

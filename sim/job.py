@@ -3,7 +3,7 @@ other is simulated with the same of these."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -15,9 +15,10 @@ from accel_models.system import System
 from kernels_ref.errors import UserError
 from mappers import map_graph
 from mappers.parallelism import best_parallelism
-from mappers.partition import map_system
+from mappers.partition import SystemSchedule, map_system
 from mappers.plan import Schedule
 from sim import analytic, on_system
+from sim.beside import Guest
 from sim.run import Run
 from workloads.graph import Graph, Split
 from workloads.phase import TRAIN, Phase
@@ -29,6 +30,7 @@ from workloads.transforms.apply import apply as apply_transforms
 from workloads.transforms.parallel import expert_parallel, pipeline_parallel, tensor_parallel
 
 SIMULATORS = ("analytic", "event")
+PREFETCHES = ("weights", "launches")
 Progress = Callable[[int, int], None]  # ops done, of so many
 WAYS: dict[str, Callable[[Graph, int], Graph]] = {
     "tp": tensor_parallel,
@@ -67,6 +69,29 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """What only the event simulator is told: how ops run together (`policy`), what is ahead of its
+    op (`prefetch`, of PREFETCHES), what runs beside (`guests`), and whether the board was idle
+    before, so that it may draw more than its limit for a while (`from_idle`)."""
+
+    policy: str | None = None
+    prefetch: str | None = None
+    guests: tuple[Guest, ...] = ()
+    from_idle: bool = False
+
+    @property
+    def option(self) -> str:
+        """On the command line, that of the first that is given but a policy; else a policy's."""
+        if self.prefetch is not None:
+            return "--prefetch"
+        if self.guests:
+            return "--beside"
+        if self.from_idle:
+            return "--from-idle"
+        return "--policy" if self.policy is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What stays the same from one simulated phase to the next."""
 
@@ -77,8 +102,10 @@ class Job:
     cores: str | None
     splits: tuple[Split, ...] | None = None  # where the best were looked for
     simulator: str = "analytic"  # or event
+    events: Events = Events()
     progress: Progress | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
+    policies: tuple[Any, ...] = ()  # of sim.event.policies.Chosen
 
     def run(self, phase: Phase | None, partly: set[str] | None = None) -> Run:
         """One graph; with `partly`, transforms that change nothing in its phase are left out and
@@ -88,7 +115,7 @@ class Job:
 
     def split_for(self, phase: Phase) -> Job:
         """On a system, with the splits that are best for this phase, unless some are given."""
-        if isinstance(self.machine, Design):
+        if isinstance(self.machine, Design) or any(policy.places for policy in self.policies):
             return self
         graph = self.changes.applied(self.model.build(phase), partly=set())
         if graph.splits:
@@ -101,20 +128,51 @@ class Job:
         if self.simulator == "analytic":
             return analytic.run(schedule)
         from sim.event import run as event
+        from sim.event import tenants, whole
 
-        return event.run(schedule, self.progress, self.memo.setdefault("event", {}))
+        schedule = self._on_board(schedule)
+        if self.events.guests:
+            return tenants.run(schedule, list(self._guests()), self.events.prefetch, self.progress)
+        fetched = any(placed.op.kind == "fetch" for placed in schedule)
+        if self.events.prefetch or (fetched and not self.policies):
+            return whole.run(schedule, self.events.prefetch, self.progress)
+        memo = self.memo.setdefault("event", {})
+        return event.run(schedule, self.progress, memo, self.policies)
+
+    def _on_board(self, schedule: Schedule) -> Schedule:
+        from sim.event.power import held
+
+        return schedule if self.events.from_idle else held(schedule)
+
+    def _guests(self) -> Iterator[tuple[Guest, Schedule]]:
+        """Each with its own schedule on the chip."""
+        assert isinstance(self.machine, Design)  # others are refused
+        for guest in self.events.guests:
+            graph = guest.graph
+            yield guest, map_graph(graph, self.machine, self.objective, self.cores, self.memo)
+
+    def _together(self, graph: Graph) -> Run:
+        """By a policy that places ops itself."""
+        from sim.event.cooperation_run import cooperation_run
+        from sim.event.policies import Setting
+
+        (policy,) = self.policies
+        if graph.splits or self.cores:
+            raise UserError(
+                f"{policy.name} says itself what runs where; leave out "
+                + ("--tp, --pp, --ep and transforms that split" if graph.splits else "--cores")
+            )
+        setting = Setting(graph, self.machine, self.objective, self.memo)
+        return cooperation_run(policy.cooperation(setting), policy.text)
 
     def _mapped(self, graph: Graph) -> Run:
+        if any(policy.places for policy in self.policies):
+            return self._together(graph)
         if isinstance(self.machine, Design):
             if chips := prod(ways(graph).values()) - 1:
                 raise UserError(_one_chip(self.machine, chips + 1))
             return self._simulated(
                 map_graph(graph, self.machine, self.objective, self.cores, self.memo)
-            )
-        if self.simulator == "event":
-            raise UserError(
-                f"{self.machine.name} is several chips, which --sim event does not run yet; name "
-                "one design"
             )
         if graph.phase == TRAIN:
             raise UserError(
@@ -129,14 +187,51 @@ class Job:
             placed = map_system(shard(graph), self.machine, self.objective, self.memo)
         else:
             graph, placed = best_parallelism(graph, self.machine, self.objective, self.memo)
-        return on_system.run(graph, placed)
+        return self._on_system(graph, placed)
+
+    def _on_system(self, graph: Graph, placed: SystemSchedule) -> Run:
+        """Several chips, by the closed form or by events."""
+        if self.simulator == "analytic":
+            return on_system.run(graph, placed)
+        from sim.event import on_system as by_events
+
+        stages = (replace(s, schedule=self._on_board(s.schedule)) for s in placed.stages)
+        placed = replace(placed, stages=tuple(stages))
+        memo = self.memo.setdefault("event", {})
+        return by_events.run(graph, placed, self.progress, memo, self.policies)
 
 
-def by(simulator: str, progress: Progress | None, job: Job) -> Job:
-    """The job with this simulator. Raises UserError for an unknown one."""
+def by(
+    simulator: str,
+    job: Job,
+    progress: Progress | None = None,
+    events: Events = Events(),
+) -> Job:
+    """The job with this simulator, told this. Raises UserError for what is unknown, or for another
+    simulator than is given."""
     if simulator not in SIMULATORS:
         raise UserError(f"unknown simulator '{simulator}'; known: {', '.join(SIMULATORS)}")
-    return replace(job, simulator=simulator, progress=progress)
+    job = replace(job, simulator=simulator, progress=progress, events=events)
+    if simulator != "event" and (option := events.option):
+        raise UserError(f"{option}: this is run by --sim event; add it")
+    if events.prefetch is not None and events.prefetch not in PREFETCHES:
+        known = ", ".join(PREFETCHES)
+        raise UserError(f"unknown prefetch '{events.prefetch}'; known: {known}")
+    if not isinstance(job.machine, Design) and (events.prefetch or events.guests):
+        raise UserError(f"{job.machine.name} is several chips; {events.option} is of one design")
+    if events.from_idle and not any(d.power.excursion for d in _designs(job.machine)):
+        raise UserError(
+            f"--from-idle: {job.machine.name} keeps its power limit at any moment; this is for "
+            "boards with power.excursion"
+        )
+    if events.policy is None:
+        return job
+    if events.prefetch or events.guests or events.from_idle:
+        raise UserError(f"--policy: does not go with {events.option}; leave one of them out")
+    from sim.event.policies import Machine, chosen
+
+    machine: Machine = "chip" if isinstance(job.machine, Design) else "system"
+    return replace(job, policies=tuple(chosen(events.policy, machine)))
 
 
 def machine_of(design: str | Design | System) -> Design | System:
@@ -148,10 +243,13 @@ def machine_of(design: str | Design | System) -> Design | System:
 
 def _one_chip(design: Design, chips: int) -> str:
     """Why a design alone will not do."""
-    systems = [n for n in list_systems() if design.name in _designs(read_system(n))]
+    named = {n: [d.name for d in _designs(read_system(n))] for n in list_systems()}
+    systems = [n for n, designs in named.items() if design.name in designs]
     there = f"systems of it: {', '.join(systems)}" if systems else "write a system of it"
     return f"{design.name} is one chip, and {chips} are asked for; {there} (docs/systems.md)"
 
 
-def _designs(system: System) -> list[str]:
-    return [system.design(machine).name for machine in system.machines]
+def _designs(machine: Design | System) -> list[Design]:
+    if isinstance(machine, Design):
+        return [machine]
+    return [machine.design(name) for name in machine.machines]

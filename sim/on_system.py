@@ -33,8 +33,8 @@ def run(graph: Graph, found: SystemSchedule) -> Run:
     """The phase that the whole graph describes, on the system."""
     system, stages = found.system, found.stages
     runs = tuple(_stage(system, plan) for plan in stages)
-    ops = tuple(_merged(_ops(stages)))
-    source_of = _sources(system)
+    ops = tuple(merged(_ops(stages)))
+    source_of = sources(system)
     return Run(
         design=system.name,
         design_title=system.title,
@@ -106,10 +106,10 @@ def _ops(stages: Iterable[StagePlan]) -> Iterator[OpRun]:
     """In order, for all ranks of a stage."""
     for plan in stages:
         for placed in plan.schedule:
-            yield _of_ranks(analytic.op_run(placed), len(plan.chips))
+            yield of_ranks(analytic.op_run(placed), len(plan.chips))
 
 
-def _of_ranks(op: OpRun, ranks: int) -> OpRun:
+def of_ranks(op: OpRun, ranks: int) -> OpRun:
     """So many chips at the same op."""
     return replace(
         op,
@@ -124,7 +124,7 @@ def _of_ranks(op: OpRun, ranks: int) -> OpRun:
     )
 
 
-def _merged(ops: Iterable[OpRun]) -> list[OpRun]:
+def merged(ops: Iterable[OpRun]) -> list[OpRun]:
     """Ops that are alike but for their count as one; what is not alike bears a number."""
     found: list[OpRun] = []
     for op in ops:
@@ -141,7 +141,7 @@ def _merged(ops: Iterable[OpRun]) -> list[OpRun]:
     return found
 
 
-def _sources(system: System) -> Callable[[PathKey], Source]:
+def sources(system: System) -> Callable[[PathKey], Source]:
     """Of numbers of the system's links, and of its machines' designs."""
 
     def source_of(path: PathKey) -> Source:
@@ -201,7 +201,7 @@ def _area_trust(system: System, stages: Iterable[StagePlan]) -> Trust | None:
                 for paths, mm2 in area_numbers(design).items()
             }
         )
-    return trust(_added(found), _sources(system))
+    return trust(_added(found), sources(system))
 
 
 def _added(several: Iterable[Shares]) -> Shares:

@@ -5,7 +5,7 @@
 
 Kinds: engines (a model with `kind`, see accel_models/engines), pes (a PE's YAML block), formats,
 kernels (an Entry of kernels_ref.kernels), builders (a Hugging Face model_type), transforms,
-objectives (a policy: Cost -> two keys to minimize).
+objectives (a policy: Cost -> two keys to minimize), policies (a Policy of sim.event.policies).
 A name that exists is refused. Only the command line names plugins, never a design.
 """
 
@@ -32,6 +32,7 @@ class Parts:
         from kernels_ref.formats import FORMATS
         from kernels_ref.kernels import KERNELS
         from mappers.search.found import OBJECTIVES
+        from sim.event.policies import POLICIES
         from workloads.builders import BUILDERS
         from workloads.transforms import TRANSFORMS
 
@@ -44,6 +45,7 @@ class Parts:
             "builders": BUILDERS,
             "transforms": TRANSFORMS,
             "objectives": OBJECTIVES,
+            "policies": POLICIES,
         }
 
     def add(self, kind: str, name: str, thing: Any) -> None:

@@ -90,24 +90,65 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One op, or a part of it that follows another, as it ran by events; `count` copies did."""
+    """One op, or a part of it that follows another, as it ran by events; `count` copies did.
+    `stage`: of a system, where. `pace`: its
+    seconds without a power limit over those that it took."""
 
     op: str
     count: float
     timeline: Timeline
     program: Program
+    stage: str = ""
+    pace: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSpan:
+    """Mean watts of the board from `start_s` on, for so many seconds of the run, and `clock`: which
+    share of their speed the power limit leaves to the ops (1: it does not hold)."""
+
+    start_s: float
+    seconds: float
+    watts: float
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRun:
+    """One of several graphs on a chip. Seconds of all its `runs`, alone and beside the others."""
+
+    name: str
+    priority: int
+    runs: int
+    alone_s: float
+    together_s: float
+
+    @property
+    def slowdown(self) -> float:
+        return self.together_s / self.alone_s
 
 
 @dataclass(frozen=True, slots=True)
 class EventRun:
-    """What only the event simulator knows. `stalls`: seconds of every resource, all ops together:
-    busy, and not busy because the next use waited for data, space, sync or launch, or idle."""
+    """What only the event simulator knows. `stalls`: seconds of every resource, all ops together
+    (on a system, of a chip of the stage at work): busy, and not busy because the next use waited
+    for data, space, sync or launch, or idle."""
 
     analytic_latency_s: float
     events: int
     stalls: dict[str, dict[str, float]]
     sections: tuple[Section, ...]
     partial: bool = False
+    pipeline: Section | None = None  # batches one after the other through several stages
+    policy: str = ""  # that ran ops together
+    power: tuple[PowerSpan, ...] = ()  # layer by layer, of boards with a mean limit
+    tenants: tuple[TenantRun, ...] = ()  # the run's own phase first, where others are beside it
+
+    @property
+    def gained(self) -> float:
+        """More work per second than if the tenants had followed one another, as a share."""
+        together = max((tenant.together_s for tenant in self.tenants), default=0.0)
+        return sum(t.alone_s for t in self.tenants) / together - 1 if together else 0.0
 
 
 def _all_fit(backing: Mapping[str, Held]) -> bool:

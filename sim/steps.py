@@ -109,6 +109,7 @@ def _by_events(parts: Sequence[Part]) -> EventRun | None:
         stalls,
         tuple(sections),
         any(event.partial for _, _, event in steps),
+        policy=steps[0][2].policy,
     )
 
 

@@ -15,6 +15,7 @@ from math import sqrt
 
 from accel_models.area import area_parts
 from accel_models.design import Design, PathKey
+from accel_models.network import INTO, OUT
 from accel_models.path import Path
 from accel_models.source import REPORTED_AS, UNCERTAINTY, Source
 from mappers.plan import Placed
@@ -41,6 +42,9 @@ def latency_numbers(placed: Placed, resource: str) -> tuple[PathKey, ...]:
         return (*rate, (*core, "count"), clock)
     if resource == "power":
         return (*stated, ("power", "limit"), ("power", "static"))
+    if resource in (INTO, OUT):
+        at = path.memories[path.first_core - 1].at
+        return ((*at, "network", "link"),)
     if stated:  # of a link, or a library's kernel
         return stated
     if resource == "launch" or (resource == "sync" and path.control.sync):

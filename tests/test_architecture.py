@@ -27,6 +27,7 @@ MAX_FILE, MAX_FUNCTION, MAX_CLASS, MAX_ARGUMENTS = 300, 40, 150, 6
 
 # What is larger, and why splitting it would hide the idea.
 LARGER = {
+    "sim/api.py:simulate": "the command's options as keywords, each with its line of docs",
     "sim/cli/simulate.py:simulate": "an option of the command is an argument with its help",
     "sim/cli/simulate.py:simulate()": "an option of the command is an argument",
     "kernels_ref/kernels.py": "a table: an entry a kernel",
@@ -39,6 +40,8 @@ LARGER = {
     "sim/cli/calibrate.py:calibrate": "an option of the command is an argument with its help",
     "sim/cli/calibrate.py:calibrate()": "an option of the command is an argument",
     "sim/calibrate.py:calibrate()": "the command's options as keywords, one to one",
+    "sim/event/policies/neuron_clusters_run.py:neuron_clusters()": "the policy's arguments",
+    "sim/event/policies/async_speculation.py:async_speculation()": "the policy's arguments",
     "sim/api.py:simulate()": "the command's options as keywords, one to one",
 }
 

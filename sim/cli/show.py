@@ -25,6 +25,7 @@ def show(
         bool, Flag("--pes", help="List processing elements, costed from gates.")
     ] = False,
     transforms: Annotated[bool, Flag("--transforms", help="List transforms.")] = False,
+    policies: Annotated[bool, Flag("--policies", help="List policies of --sim event.")] = False,
     node: Annotated[str | None, Flag(help="With --pes: the process, such as 7nm. [28nm]")] = None,
     area: Annotated[
         str | None, Flag(help="With --pes: how many fit into so much, such as 1.5mm2.")
@@ -37,6 +38,7 @@ def show(
 
     asked = {"designs": designs, "models": models, "formats": formats}
     asked |= {"kernels": kernels, "pes": pes, "transforms": transforms}
+    asked |= {"policies": policies}
     lists = [name for name, wanted in asked.items() if wanted]
     if len(lists) + bool(thing) != 1:
         raise UserError("show one thing: a design, a model, or one of --" + ", --".join(asked))

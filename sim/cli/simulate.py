@@ -72,6 +72,30 @@ def simulate(
     objective: Annotated[str, typer.Option(help="latency, energy or edp.")] = "latency",
     cores: Annotated[str | None, typer.Option(help="Only this kind of the design's cores.")] = None,
     simulator: Annotated[str, typer.Option("--sim", help="analytic or event.")] = "analytic",
+    prefetch: Annotated[
+        str | None,
+        typer.Option(
+            help="With --sim event: weights of the next op are loaded ahead; or launches."
+        ),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --sim event: what else runs on the chip, MODEL:PHASE[:key=value,...]; may "
+            "be given several times."
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="With --sim event: how ops run together, 'name(key=value,...)'."),
+    ] = None,
+    from_idle: Annotated[
+        bool,
+        typer.Option(
+            "--from-idle",
+            help="With --sim event: the board was idle, and draws more than its limit for a while.",
+        ),
+    ] = False,
     trace: Annotated[
         Path | None, typer.Option(help="With --sim event: a timeline for ui.perfetto.dev.")
     ] = None,
@@ -105,6 +129,10 @@ def simulate(
             objective=objective,
             cores=cores,
             simulator=simulator,
+            prefetch=prefetch,
+            beside=beside or (),
+            policy=policy,
+            from_idle=from_idle,
             progress=progress,
         )
     _write(run, html, trace)

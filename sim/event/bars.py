@@ -18,13 +18,14 @@ from sim.event.record import Fold, Job, Timeline
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """What ran from `start_s` on: an op or a part of it, drawn once for `count` copies of it.
-    `program`: what it was, where that is known."""
+    `program`: what it was, where that is known. `process`: whose resources it uses."""
 
     label: str
     timeline: Timeline
     start_s: float = 0.0
     count: float = 1
     program: Program | None = None
+    process: str = ""
 
 
 def in_a_row(

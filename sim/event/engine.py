@@ -8,69 +8,16 @@ see `clockwork`.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
-from itertools import accumulate
-
 from sim.event.clockwork import Clockwork
 from sim.event.fold import Folder
-from sim.event.program import Actor, Channel, Program, Run, check, contested
+from sim.event.players import Player, Stream
+from sim.event.program import Program, Run, check, contested
 from sim.event.record import KEPT, Fold, Job, Timeline
 from sim.event.servers import Server
 
 
 class DeadlockError(AssertionError):
     """Actors that can never fire again, though they should: a program of ours is wrong."""
-
-
-class Stream:
-    """A channel at work: tokens there, space left, and who brought the last of each."""
-
-    __slots__ = ("gave", "room", "source", "spec", "target", "tokens", "took")
-
-    def __init__(self, spec: Channel, source: Player, target: Player) -> None:
-        self.spec, self.source, self.target = spec, source, target
-        self.tokens = spec.initial
-        self.room = None if spec.capacity is None else spec.capacity - spec.initial
-        self.gave: Job | None = None
-        self.took: Job | None = None
-
-
-class Player:
-    """An actor at work."""
-
-    __slots__ = ("blocked", "bounds", "busy", "finished", "flight", "inputs", "last", "outputs",
-                 "spec", "started", "total")  # fmt: skip
-
-    def __init__(self, spec: Actor) -> None:
-        self.spec, self.total = spec, spec.firings
-        self.bounds = list(accumulate(run.count for run in spec.cycle))
-        self.inputs: list[Stream] = []
-        self.outputs: list[Stream] = []
-        self.started = self.finished = 0
-        self.flight = deque[_Firing]()  # firings whose tokens were not handed on, oldest first
-        self.busy = False  # a firing has not left its first resource
-        self.blocked: tuple[str, Stream] | None = None
-        self.last: Job | None = None  # of its first resource
-
-    def at(self, index: int) -> tuple[int, Run]:
-        """Which run of its cycle a firing is of."""
-        place = bisect_right(self.bounds, index % self.bounds[-1])
-        return place, self.spec.cycle[place]
-
-    def place(self) -> str:
-        """What it is, for comparing states."""
-        return self.spec.name
-
-    def lacks(self) -> tuple[str, Stream] | None:
-        """What keeps it from firing: data, or space."""
-        for stream in self.inputs:
-            if stream.tokens < stream.spec.consume:
-                return stream.spec.kind, stream
-        for stream in self.outputs:
-            if stream.room is not None and stream.room < stream.spec.produce:
-                return "space", stream
-        return None
 
 
 class Engine:
@@ -89,11 +36,11 @@ class Engine:
         for channel in program.channels:
             source, target = self.players[channel.source], self.players[channel.target]
             stream = Stream(channel, source, target)
-            source.outputs.append(stream)
-            target.inputs.append(stream)
+            (source.after if channel.after else source.outputs).append(stream)
+            (target.before if channel.after else target.inputs).append(stream)
             self.streams.append(stream)
-        self.jobs: list[Job] = []
-        self.folds: list[Fold] = []
+        self.jobs, self.folds = list[Job](), list[Fold]()
+        self.ended: dict[str, int] = {}
         self.folder = Folder(self) if fold else None
 
     def run(self) -> Timeline:
@@ -118,40 +65,47 @@ class Engine:
             self.folds,
             {name: player.finished for name, player in self.players.items()},
             whole,
+            self.ended,
+            {n: s.bucket.kept(self.clockwork.now) for n, s in self.servers.items() if s.bucket},
         )
 
     def offer(self, player: Player) -> None:
         """Let it fire if it can."""
         if player.busy or player.started == player.total:
             return
-        lacking = player.lacks()
+        phase, run = player.at(player.started)
+        lacking = player.lacks(phase)
         if lacking:
             player.blocked = lacking
             return
         for stream in player.inputs:
-            stream.tokens -= stream.spec.consume
+            stream.tokens -= stream.takes[phase]
         for stream in player.outputs:
             if stream.room is not None:
-                stream.room -= stream.spec.produce
+                stream.room -= stream.gives[phase]
         player.busy = True
         index, player.started = player.started, player.started + 1
-        self._fire(player, index)
+        self._fire(player, index, (phase, run))
 
-    def _fire(self, player: Player, index: int) -> None:
+    def _fire(self, player: Player, index: int, which: tuple[int, Run]) -> None:
         cause, after = "", player.last
         if player.blocked:
             cause, stream = player.blocked
             after = stream.gave if stream.target is player else stream.took
             player.blocked = None
-        run = player.at(index)[1]
-        firing = _Firing(self, player, index, run, (cause, after))
+        run, firing = which[1], Firing(self, player, index, which, (cause, after))
         player.flight.append(firing)
         if run.uses:
             firing.ask(0)
         else:
-            player.busy = False
             firing.complete()
-            self.clockwork.at(0, lambda: self.offer(player), ("again", 0, player))
+            self.clockwork.at(0, lambda: self.again(player), ("again", 0, player))
+
+    def again(self, player: Player) -> None:
+        """After a firing that took no time; not at once, or actors that do so would call each other
+        as often as they fire."""
+        player.busy = False
+        self.offer(player)
 
     def keep(self, job: Job) -> None:
         """Record it, while there is room."""
@@ -160,39 +114,50 @@ class Engine:
         else:
             job.after = job.behind = None
 
-    def finished(self, player: Player, last: Job | None) -> None:
+    def finished(self, player: Player, phase: int, last: Job | None) -> None:
         """A firing's uses are over: its inputs' space is free."""
         for stream in player.inputs:
-            if stream.room is not None:
-                stream.room += stream.spec.consume
+            if stream.room is not None and stream.takes[phase]:
+                stream.room += stream.takes[phase]
                 stream.took = last
                 self.offer(stream.source)
 
     def deliver(self, player: Player) -> None:
         """Tokens of the firings that are through, up to the first that is not."""
         while player.flight and player.flight[0].through:
-            last = player.flight.popleft().last
+            firing = player.flight.popleft()
             player.finished += 1
             for stream in player.outputs:
-                stream.tokens += stream.spec.produce
-                stream.gave = last
-                self.offer(stream.target)
-        if self.folder and player is self.folder.pacer:
-            self.clockwork.between = self.folder.look
+                if stream.gives[firing.phase]:
+                    stream.tokens += stream.gives[firing.phase]
+                    stream.gave = firing.last
+                    self.offer(stream.target)
+            if player.finished == player.total:
+                self.ended[player.spec.name] = self.clockwork.now
+                for stream in player.after:
+                    stream.gave = firing.last
+                    self.offer(stream.target)
+        if self.folder and player in self.folder.watches:
+            self.clockwork.between = self.folder.watches[player].look
 
 
-class _Firing:
+class Firing:
     """One firing on its way through its uses."""
 
-    __slots__ = ("asked", "because", "engine", "fired", "index", "last", "open", "player", "run",
-                 "through")  # fmt: skip
+    __slots__ = ("asked", "because", "engine", "fired", "index", "last", "open", "phase", "player",
+                 "run", "through")  # fmt: skip
 
     def __init__(
-        self, engine: Engine, player: Player, index: int, run: Run, because: tuple[str, Job | None]
+        self,
+        engine: Engine,
+        player: Player,
+        index: int,
+        which: tuple[int, Run],
+        because: tuple[str, Job | None],
     ) -> None:
-        self.engine, self.player, self.index, self.run = engine, player, index, run
-        self.because = because
-        self.open, self.asked = len(run.uses), 0
+        self.engine, self.player, self.index = engine, player, index
+        (self.phase, self.run), self.because = which, because
+        self.open, self.asked = len(self.run.uses), 0
         self.through = False  # its tokens could be handed on
         self.last: Job | None = because[1]
         self.fired = engine.clockwork.now - engine.clockwork.leapt  # leaps move it along
@@ -206,6 +171,7 @@ class _Firing:
         job = Job(use.resource, self.player.spec.name, self.index, use.kind, now, *because)
         job.fired, job.why = self.fired + engine.clockwork.leapt, self.because[0]
         server = engine.servers[use.resource]
+        job.refresh = use.refresh
         server.serve(job, use.amount, self.player.spec.priority, _Asker(self, number, job))
 
     def begun(self, number: int, job: Job) -> None:
@@ -237,7 +203,7 @@ class _Firing:
 
     def complete(self) -> None:
         """All uses are over; tokens follow after the latency."""
-        self.engine.finished(self.player, self.last)
+        self.engine.finished(self.player, self.phase, self.last)
         if self.run.latency:
             self.engine.clockwork.at(self.run.latency, self.hand_on, ("tokens", 0, self))
         else:
@@ -253,12 +219,12 @@ class _Firing:
 
     def progress(self) -> tuple[object, ...]:
         """How far it is, and what it waited for, while that matters."""
-        place, asked = self.player.at(self.index)[0], self.asked
+        phase, asked = self.phase, self.asked
         if asked == len(self.run.uses):
-            return place, asked, self.open, self.through
+            return phase, asked, self.open, self.through
         clockwork = self.engine.clockwork
         age = clockwork.now - clockwork.leapt - self.fired
-        return place, asked, self.open, self.through, self.because[0], age
+        return phase, asked, self.open, self.through, self.because[0], age
 
 
 class _Asker:
@@ -266,7 +232,7 @@ class _Asker:
 
     __slots__ = ("firing", "job", "number")
 
-    def __init__(self, firing: _Firing, number: int, job: Job) -> None:
+    def __init__(self, firing: Firing, number: int, job: Job) -> None:
         self.firing, self.number, self.job = firing, number, job
 
     def begun(self) -> None:

@@ -2,15 +2,19 @@
 
 The uses of one firing follow one another as data stream through. Between actors a program's data
 channels tell: the firing i that takes c tokens a time takes its last one from the firing
-ceil(((i + 1) c - initial) / p) - 1 of an actor that gives p. Without the program only those arrows
-are known for which somebody waited (`Job.after` of a wait for data). Arrows never cross a leap.
+ceil(((i + 1) c - initial) / p) - 1 of an actor that gives p (where rates differ by phase, the first
+firing up to which so many were given). Without the program only those arrows are known for which
+somebody waited (`Job.after` of a wait for data). Arrows never cross a leap.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
-from sim.event.program import Program
+from sim.event.program import Actor, Channel, Program, Rate, given
 from sim.event.record import Job, Timeline
 
 Firing = tuple[str, int]
@@ -38,13 +42,13 @@ def _links(timeline: Timeline, program: Program | None) -> Iterator[tuple[Job, J
     """(from, to) in the order of the begin of the second."""
     leaps = _leaps_before(timeline)
     last = _last_uses(timeline)
-    sources = _sources(program) if program else {}
+    sources = Sources(program) if program else None
     seen: set[Firing] = set()
     for job in timeline.jobs:
         firing = job.actor, job.index
         before = [job.after] if job.after and _hands_on(job, job.after, program) else []
-        if program and firing not in seen:
-            before += [last[f] for f in sources_of(sources, firing) if f in last]
+        if sources and firing not in seen:
+            before += [last[f] for f in sources.of(firing) if f in last]
         seen.add(firing)
         for source in before:
             same = leaps[id(source)] == leaps[id(job)] if id(source) in leaps else False
@@ -79,22 +83,44 @@ def _last_uses(timeline: Timeline) -> dict[Firing, Job]:
     return last
 
 
-def _sources(program: Program) -> dict[str, list[tuple[str, int, int, int]]]:
-    """By actor: (source, produce, consume, initial) of what brings it data."""
-    found: dict[str, list[tuple[str, int, int, int]]] = {}
+def _sources(program: Program) -> dict[str, list[Channel]]:
+    """By actor: what brings it data."""
+    found: dict[str, list[Channel]] = {}
     for channel in program.channels:
-        if channel.kind == "data" and channel.source != channel.target:
-            rates = channel.source, channel.produce, channel.consume, channel.initial
-            found.setdefault(channel.target, []).append(rates)
+        if channel.kind == "data" and channel.source != channel.target and not channel.after:
+            found.setdefault(channel.target, []).append(channel)
     return found
 
 
-def sources_of(
-    sources: dict[str, list[tuple[str, int, int, int]]], firing: Firing
-) -> Iterator[Firing]:
-    """The firings that brought the last token of each of its inputs."""
-    name, index = firing
-    for source, produce, consume, initial in sources.get(name, ()):
-        number = -(((index + 1) * consume - initial) // -produce) - 1
-        if number >= 0:
-            yield source, number
+@dataclass(frozen=True)
+class Sources:
+    """Who brings a program's actors their data."""
+
+    program: Program
+
+    @cached_property
+    def actors(self) -> dict[str, Actor]:
+        return {actor.name: actor for actor in self.program.actors}
+
+    @cached_property
+    def channels(self) -> dict[str, list[Channel]]:
+        """By target."""
+        return _sources(self.program)
+
+    def of(self, firing: Firing) -> Iterator[Firing]:
+        """The firings that brought the last token of each of its inputs."""
+        name, index = firing
+        for channel in self.channels.get(name, ()):
+            source, target = self.actors[channel.source], self.actors[name]
+            before, needed = (given(target, channel.consume, index + n) for n in (0, 1))
+            needed -= channel.initial
+            if needed + channel.initial > before and needed > 0:
+                yield source.name, _giver(source, channel.produce, needed)
+
+
+def _giver(source: Actor, rate: Rate, tokens: int) -> int:
+    """The firing that brings the sum to so many."""
+    if isinstance(rate, int):
+        return -(tokens // -rate) - 1
+    firings = range(1, source.firings + 1)
+    return bisect_left(firings, tokens, key=lambda n: given(source, rate, n))

@@ -76,7 +76,10 @@ def _name(channel: Channel) -> str:
 
 
 def _moved(channel: Channel, spans: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """(tick, tiles) reserved, and given back."""
+    """(tick, tiles) reserved, and given back; nothing of rates that change, whose tokens are no
+    tiles."""
+    if isinstance(channel.produce, tuple) or isinstance(channel.consume, tuple):
+        return []
     if channel.kind == "space" and channel.initial and channel.source != channel.target:
         filler, user, places, back = (
             channel.target,

@@ -10,6 +10,10 @@ engine for the engines' hand-over. Results wait in two places for the vector eng
 their store. Cores that do the same are one actor; with `cores` of them apart, memories that they
 share do a part for each.
 
+DRAM whose device is known (`dram.losses_of`) is refreshed before the first of so many loads as take
+a refresh interval, so that a result has a whole number of them; stores wait for their share each.
+The bus turns between loads and stores.
+
 Where a level has a single buffer (`Work.serial`) tiles move from level to level one at a time. A
 library's kernels overlap less than perfectly (`Work.norm`): their longest resource is busy
 for what that costs.
@@ -19,16 +23,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import ceil
 
+from accel_models.network import INTO, OUT
 from accel_models.path import Path
 from mappers.cost import Cost, Work, overlapped, rest_of
+from mappers.plan import Placed
 from mappers.steps import Steps
+from sim.event.dram import Devices, devices_of
 from sim.event.program import FINE, Actor, Channel, Program, Resource, Run, Use
 
 NOTHING = 1e-15  # seconds: what is left of a difference of equal times
 BESIDE = ("matrix", "vector", "power", "in_flight", "launch")  # resources that are no memories
+Runs = tuple[tuple[int, tuple[Use, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,12 @@ class Parts:
     stores: Mapping[str, float]
 
 
+def programs_of(placed: Placed) -> Iterator[Program]:
+    """Of a whole op: one for each of its parts in sequence."""
+    for cost in placed.cost.stages or (placed.cost,):
+        yield program_of(cost, placed.plan.path)
+
+
 def program_of(cost: Cost, path: Path, cores: int = 1) -> Program:
     """The program of one cost, without its stages (`in_sequence`). `cores`: that are not taken
     together, whose shared memories do 1/cores of the work for each."""
@@ -53,7 +68,7 @@ def program_of(cost: Cost, path: Path, cores: int = 1) -> Program:
         actors += mine
         channels += joins
     used = {use.resource for actor in actors for run in actor.cycle for use in run.uses}
-    resources = tuple(Resource(name, clock) for name in sorted(used))
+    resources = tuple(lowered.resource(name) for name in sorted(used))
     return Program(tuple(actors), tuple(channels), resources)
 
 
@@ -75,7 +90,7 @@ def parts_of(work: Work, path: Path) -> Parts:
 
 
 def _divided(work: Work, path: Path, busy: Mapping[str, float]) -> Parts:
-    levels = [level.name for level in path.memories]
+    levels = [*(level.name for level in path.memories), INTO, OUT]
     loads, stores, beside = {}, {}, {}
     for name in busy:
         if name not in levels:
@@ -107,7 +122,8 @@ def _ends(parts: Parts, steps: Steps, longest: str) -> float:
 
 def _own(work: Work, name: str) -> float:
     """Seconds that the op beside which it runs do not hide."""
-    return max(0.0, float(work.busy[name]) - float(work.beside.get(name, 0.0)))
+    serial = float(work.serial.get(name, 0.0))  # nothing hides it
+    return serial + max(0.0, float(work.busy[name]) - serial - float(work.beside.get(name, 0.0)))
 
 
 def _moved(work: Work, name: str, busy: float) -> tuple[float, float]:
@@ -116,7 +132,7 @@ def _moved(work: Work, name: str, busy: float) -> tuple[float, float]:
     times = 1 if steps.once else steps.outputs
     stores = min(busy, float(work.tail.get(name, 0.0)) * times)
     if steps.loads is not None:
-        stores = max(stores, busy * (1.0 - steps.loads.get(name, 0.0)))
+        stores = max(stores, busy * (1.0 - steps.loads.get(name, float(name == INTO))))
         return busy - stores, stores
     return min(busy - stores, float(work.head.get(name, 0.0)) * steps.total), stores
 
@@ -135,6 +151,18 @@ class _Lowered:
     def steps(self) -> Steps:
         return self.cost.work.steps
 
+    @cached_property
+    def devices(self) -> Devices:
+        """The memories whose kind is known."""
+        return devices_of({**self.path.design.memory, **self.path.core.memory})
+
+    def resource(self, name: str) -> Resource:
+        """Of this name."""
+        times = 1 if self.steps.once else self.steps.outputs
+        store_s = self.parts.stores.get(name.partition(".")[0], 0.0) / times
+        turn = self.amount(self.devices.turn_s(name, store_s))
+        return Resource(name, self.clock, turnaround=turn)
+
     def amount(self, seconds: float, times: int = 1) -> int:
         """Of a resource, for one of so many shares of the seconds."""
         return ceil(seconds * self.clock / times)
@@ -144,12 +172,27 @@ class _Lowered:
         shared = {level.name for level in self.path.memories[: self.path.first_core]}
         shared |= set(seconds) - {*self.path.by_name, *BESIDE} | {"power"}
         return tuple(
-            Use(name, self.amount(s, times * self.cores))
-            if name in shared
-            else Use(name + core, self.amount(s, times))
+            use
             for name, s in seconds.items()
             if s > NOTHING
+            for use in (
+                self._links(name, s, times, core)
+                if name in (INTO, OUT) and core
+                else (Use(name, self.amount(s, times * self.cores)),)
+                if name in shared
+                else (Use(name + core, self.amount(s, times)),)
+            )
         )
+
+    def _links(self, name: str, seconds: float, times: int, core: str) -> Iterator[Use]:
+        """Of cores that are not taken together, each its own links; `seconds`: of the busiest."""
+        network, back = self.path.network, name == OUT
+        if network is None or network.nodes != self.cores:
+            yield Use(name, self.amount(seconds, times * self.cores))
+            return
+        most = max(network.loads(back).values())
+        for link, load in network.loads_of(int(core[1:]), back).items():
+            yield Use(f"{name} {link}", self.amount(seconds * load / most, times))
 
     def launch(self) -> Iterator[Actor]:
         """All launches, one after the other, and the first access."""
@@ -164,7 +207,7 @@ class _Lowered:
         vector = self.parts.vector
         before, finish = steps.before * vector, steps.finish * vector
         each = vector * (1.0 - steps.before - steps.finish)
-        chain = [*self._moves("load", total, self.loading(core), core)]
+        chain = [*self._loads(core)]
         if before:
             chain.append(self._vector("convert", before, total, core))
         chain.append(self._compute(core))
@@ -173,29 +216,42 @@ class _Lowered:
         if finish:
             chain.append(self._vector("finish", finish, steps.outputs, core))
         times = 1 if steps.once else steps.outputs
-        stores = self.uses(self.parts.stores, times, core)
+        stores = self.devices.refreshed(self.uses(self.parts.stores, times, core), "write")
         if steps.once and work.sync_s:
             sync = Use(f"matrix{core}", self.amount(float(work.sync_s)), "sync")
             chain.append(Actor(f"hand_over{core}", (Run(1, (sync,)),)))
-        chain += self._moves("store", times, stores, core)
+        chain += self._moves("store", ((times, stores),), 1, core)
         return chain, list(self._joins(chain, core))
 
-    def _moves(self, name: str, times: int, uses: tuple[Use, ...], core: str) -> Iterator[Actor]:
+    def _loads(self, core: str) -> Iterator[Actor]:
+        """Of all steps; of as many as there are from one refresh to the next, the first waits."""
+        total, devices = self.steps.total, self.devices
+        whole, each = self.uses(self.parts.loads, total, core), 1
+        if devices.losses:
+            seconds = {name: s / total for name, s in self.parts.loads.items() if s > NOTHING}
+            each = devices.loads_between(seconds, self.steps.parts)
+        first = devices.refreshed(whole, "read", each)
+        runs = ((1, first), (each - 1, self.loading(core))) if each > 1 else ((total, first),)
+        yield from self._moves("load", runs, total // each if each > 1 else 1, core)
+
+    def _moves(self, name: str, runs: Runs, times: int, core: str) -> Iterator[Actor]:
         """Level after level as data stream through; with single buffers somewhere one at a time."""
-        if not self._single() or len(uses) < 2:
-            yield Actor(name + core, (Run(times, uses),))
+        levels = dict.fromkeys(use.resource for _, uses in runs for use in uses)
+        if not self._single() or len(levels) < 2:
+            yield Actor(name + core, tuple(Run(*run) for run in runs), times)
             return
-        for use in uses:
-            level = use.resource.removesuffix(core)
-            yield Actor(f"{name} {level}{core}", (Run(times, (use,)),))
+        for level in levels:
+            own = ((n, tuple(u for u in uses if u.resource == level)) for n, uses in runs)
+            plain = level.removesuffix(core)
+            yield Actor(f"{name} {plain}{core}", tuple(Run(*run) for run in own), times)
 
     def _single(self) -> bool:
         """Has any level but a single buffer?"""
         return any(seconds > NOTHING for seconds in self.cost.work.serial.values())
 
     def loading(self, core: str) -> tuple[Use, ...]:
-        """Of a step's tiles."""
-        return self.uses(self.parts.loads, self.steps.total, core)
+        """Of a step's tiles, refresh aside."""
+        return self.devices.moved(self.uses(self.parts.loads, self.steps.total, core), "read")
 
     def _vector(self, name: str, seconds: float, times: int, core: str) -> Actor:
         return Actor(name + core, (Run(times, self.uses({"vector": seconds}, times, core)),))
@@ -213,12 +269,14 @@ class _Lowered:
         return Actor(f"compute{core}", runs, steps.outputs)
 
     def _joins(self, chain: list[Actor], core: str) -> Iterator[Channel]:
-        """One after the other; a tile's space is free once it was computed with."""
+        """One after the other; a tile's space is free once it was computed with, a single buffer's
+        once the vector engine is done too."""
         steps, buffers = self.steps, 1 if self._single() else self.steps.buffers
         names = [actor.name for actor in chain]
+        user = f"vector{core}" if self._single() and f"vector{core}" in names else f"compute{core}"
         yield Channel("launch", names[0], steps.total, 1, kind="launch")
         yield Channel(names[0], names[0], initial=max(1, buffers - 1), kind="space")
-        yield Channel(f"compute{core}", names[0], initial=buffers, kind="space")
+        yield Channel(user, names[0], initial=buffers, kind="space")
         if self._single() and not steps.once:  # results lie where the next tiles would
             yield Channel(names[-1], names[0], steps.parts, 1, steps.parts, kind="space")
         computed = False

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
-from typing import Literal
 
+from accel_models import network as on_chip
+from accel_models.network import NetworkKind
 from sim.event.program import Resource, Use
 
 
@@ -29,7 +29,7 @@ class Network:
     """`width` x `height` nodes, numbered row by row; height 1 but for a mesh. Bytes a cycle of one
     link in one direction, cycles a hop."""
 
-    kind: Literal["bus", "crossbar", "ring", "mesh"]
+    kind: NetworkKind
     width: int
     height: int
     link_bytes: Fraction
@@ -74,25 +74,9 @@ def links_between(network: Network, source: int, target: int) -> tuple[str, ...]
         return (f"{network.name} bus",)
     if network.kind == "crossbar":
         return f"{network.name} {source}>", f"{network.name} >{target}"
-    along = _around if network.kind == "ring" else _across
-    stops = along(network, source, target)
-    return tuple(f"{network.name} {here}>{there}" for here, there in pairwise(stops))
-
-
-def _around(network: Network, source: int, target: int) -> list[int]:
-    """Nodes of the shorter way round."""
-    up = (target - source) % network.nodes
-    step, count = (1, up) if 2 * up <= network.nodes else (-1, network.nodes - up)
-    return [(source + step * i) % network.nodes for i in range(count + 1)]
-
-
-def _across(network: Network, source: int, target: int) -> list[int]:
-    """Nodes along x, then along y."""
-    (y, x), (row, column) = divmod(source, network.width), divmod(target, network.width)
-    step = 1 if column >= x else -1
-    stops = [y * network.width + i for i in range(x, column + step, step)]
-    step = 1 if row >= y else -1
-    return stops + [i * network.width + column for i in range(y, row + step, step)][1:]
+    ends = source, target
+    ways = on_chip.links_between(network.kind, network.width, *ends, nodes=network.nodes)
+    return tuple(f"{network.name} {way}" for way in ways)
 
 
 def hops(network: Network, source: int, target: int) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from sim.event.bucket import Credit
+
+LOSSES = ("sync", "refresh", "turnaround")  # kinds of time in which a resource moves nothing
 KEPT = 200_000  # uses; beyond, a record would grow with the work
 
 
@@ -25,6 +28,7 @@ class Job:
     end: int = -1
     fired: int = -1  # when its firing began, which waited until then for `why`
     why: str = ""
+    refresh: int = 0  # of its amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Counters:
 @dataclass(frozen=True)
 class Timeline:
     """A program as it ran: `ticks` in all, of `tick_hz`. `jobs` holds what was recorded; `whole`
-    says whether that is everything but what `folds` repeat."""
+    says whether that is everything but what `folds` repeat. `ended`: when each actor was done."""
 
     ticks: int
     tick_hz: int
@@ -81,18 +85,20 @@ class Timeline:
     folds: list[Fold]
     fired: dict[str, int]
     whole: bool = True
+    ended: dict[str, int] = field(default_factory=dict)
+    credits: Mapping[str, Credit] = field(default_factory=dict)  # of resources with a burst
 
     @property
     def seconds(self) -> float:
         return self.ticks / self.tick_hz
 
     def stalls(self) -> dict[str, dict[str, float]]:
-        """Seconds of each resource: busy (and in it sync), waiting by cause, idle at the end."""
+        """Seconds of each resource: busy, waiting by cause, with LOSSES apart, idle at the end."""
         found = {}
         for name, counters in self.counters.items():
-            sync = counters.busy.get("sync", 0)
-            parts = {"busy": counters.total - sync, **counters.waited}
-            parts["sync"] = parts.get("sync", 0) + sync
+            lost = {kind: counters.busy[kind] for kind in LOSSES if kind in counters.busy}
+            parts = {"busy": counters.total - sum(lost.values()), **counters.waited}
+            parts |= {kind: parts.get(kind, 0) + ticks for kind, ticks in lost.items()}
             parts["idle"] = self.ticks - sum(parts.values())
             parts["data"] = parts.get("data", 0) + parts.pop("", 0)
             found[name] = {part: ticks / self.tick_hz for part, ticks in parts.items()}

@@ -6,7 +6,8 @@ With x_i the amounts of jobs served back to back, job j ends
 
 so that rounding to whole cycles never adds up; after a pause it starts anew. Among those that wait
 the lowest priority goes first, then actors in turn (round robin: who has waited for more turns of
-others goes first), then who asked first, then by name.
+others goes first, since the resource last rested), then who asked first, then by name. A resource
+with a burst: sim/event/bucket.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Protocol
 
+from sim.event.bucket import Bucket
 from sim.event.clockwork import Clockwork
 from sim.event.program import Resource
 from sim.event.record import Counters, Job
+
+STILL = ("", "sync")  # kinds of use after which a resource need not turn around
 
 
 class Asker(Protocol):
@@ -48,6 +52,7 @@ class Server:
         self.kind = ""
         self.served = 0  # cycles since the last refresh
         self.last: Job | None = None
+        self.bucket = Bucket(spec, self.period) if spec.burst else None
 
     def cycles(self, amount: int) -> int:
         """Of this much work alone."""
@@ -57,10 +62,17 @@ class Server:
         return self.cycles(amount) * self.period
 
     def serve(self, job: Job, amount: int, priority: int, asker: Asker) -> None:
-        """Put it in the queue."""
+        """Put it in the queue. What was served before a rest does not matter after it."""
+        rest = self.clockwork.now - self.ended
+        if not self.queue and self.free == self.spec.width and rest > 0:
+            self.turn = 0
+            self.turns.clear()
+            if rest >= self.spec.turnaround * self.period:
+                self.kind = ""  # it has turned meanwhile
         turn = max(self.turn, self.turns.get(job.actor, -1) + 1)
         self.turns[job.actor] = turn
-        heappush(self.queue, (priority, turn, job.asked, job.actor, amount, job, asker))
+        asked = job.asked - self.clockwork.leapt  # a leap moves all that wait along
+        heappush(self.queue, (priority, turn, asked, job.actor, amount, job, asker))
         self._wake()
 
     def _wake(self) -> None:
@@ -99,30 +111,45 @@ class Server:
         self._wake()
 
     def _service(self, amount: int, job: Job, now: int) -> int:
-        """Cycles, with turnaround and refresh."""
+        """Cycles, with turnaround and refresh, which are counted apart."""
         spec = self.spec
-        if now != self.ended or spec.width > 1:
+        cycles = self.bucket.spend(amount, now) if self.bucket else self._cycles(amount, now)
+        refreshed = min(cycles, self.cycles(job.refresh))
+        self._busy(job.kind, cycles - refreshed)
+        self._busy("refresh", refreshed)
+        if job.kind not in STILL:
+            if self.kind and job.kind != self.kind:
+                self._busy("turnaround", spec.turnaround)
+                cycles += spec.turnaround
+            self.kind = job.kind
+        if spec.refresh_every:
+            self.served += cycles
+            often, self.served = divmod(self.served, spec.refresh_every)
+            self._busy("refresh", often * spec.refresh_for)
+            cycles += often * spec.refresh_for
+        return cycles
+
+    def _cycles(self, amount: int, now: int) -> int:
+        """Without what was rounded up before, if this follows at once."""
+        if now != self.ended or self.spec.width > 1:
             self.ahead = 0
         units = amount * self.den - self.ahead
         cycles = max(0, -(-units // self.num))
         self.ahead = cycles * self.num - units
-        if self.kind and job.kind != self.kind:
-            cycles += spec.turnaround
-        self.kind = job.kind
-        if spec.refresh_every:
-            self.served += cycles
-            often, self.served = divmod(self.served, spec.refresh_every)
-            cycles += often * spec.refresh_for
         return cycles
 
+    def _busy(self, kind: str, cycles: int) -> None:
+        if cycles:
+            busy = self.counters.busy
+            busy[kind] = busy.get(kind, 0) + cycles * self.period
+
     def _count(self, job: Job, amount: int) -> None:
-        """Busy and queued ticks, and why there was nothing to do before: until the job's firing
+        """Queued ticks, and why there was nothing to do before: until the job's firing
         began, what that waited for; then, its uses before this one."""
         counters = self.counters
         counters.jobs += 1
         counters.amount += amount
         counters.queued += job.begin - job.asked
-        counters.busy[job.kind] = counters.busy.get(job.kind, 0) + job.end - job.begin
         if job.begin > counters.last_end:
             fired = max(counters.last_end, min(job.fired, job.begin))
             for cause, gap in (
@@ -143,10 +170,12 @@ class Server:
 
     def state(self) -> tuple[object, ...]:
         """What decides about the future, whatever the time is."""
+        now = self.clockwork.now
         waiting = tuple(
-            (priority, turn - self.turn, amount, asker.place())
-            for priority, turn, _, _, amount, _, asker in sorted(self.queue, key=lambda w: w[:4])
+            (priority, turn - self.turn, now - job.asked, amount, asker.place())
+            for priority, turn, _, _, amount, job, asker in sorted(self.queue, key=lambda w: w[:4])
         )
         turns = tuple(max(last - self.turn, -1) for last in self.turns.values())
-        fresh = self.ahead if self.ended == self.clockwork.now or not self.free else 0
-        return self.free, self.woken, waiting, turns, fresh, self.kind, self.served
+        fresh = self.ahead if self.ended == now or not self.free else 0
+        credit = self.bucket.state(now) if self.bucket else ()
+        return self.free, self.woken, waiting, turns, fresh, self.kind, self.served, credit

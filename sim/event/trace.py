@@ -8,7 +8,7 @@ was not recorded another: nothing is made up. One stretch at a time is in memory
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,32 +21,51 @@ from sim.event.record import Job
 Event = dict[str, Any]
 Limits = Mapping[str, tuple[float, str]]
 
-PROCESS = 1
+Board = Sequence[tuple[float, float, float]]  # from this second on: watts, share of the clock
+
 OPS = 0  # the track of ops
 PS = 10**12  # picoseconds per second
 PS_PER_US = 10**6
 
 
 def write_trace(
-    stretches: Iterable[Stretch], path: Path, title: str, limits: Limits | None = None
+    stretches: Iterable[Stretch],
+    path: Path,
+    title: str,
+    limits: Limits | None = None,
+    board: Board = (),
 ) -> None:
     """`limits`: what a resource does when it is always busy, and the unit: GB/s of a memory, or
-    W of the power that the limit leaves for work. The curves of others are percent busy."""
+    W of the power that the limit leaves for work. The curves of others are percent busy.
+    `board`: power over the whole run."""
     with path.open("w", encoding="utf-8") as file:
-        write(stretches, file, title, limits or {})
+        write(stretches, file, title, limits or {}, board)
 
 
-def write(stretches: Iterable[Stretch], file: TextIO, title: str, limits: Limits) -> None:
+def write(
+    stretches: Iterable[Stretch], file: TextIO, title: str, limits: Limits, board: Board = ()
+) -> None:
     """An event a line."""
-    writer = _Trace(limits)
+    writer = _Trace(limits, title)
     file.write('{"traceEvents": [\n')
-    first = {"ph": "M", "name": "process_name", "pid": PROCESS, "args": {"name": title}}
-    file.write(_line(first))
-    for stretch in stretches:
-        for event in writer.events(stretch):
-            file.write(",\n" + _line(event))
+    lines = (_line(event) for stretch in stretches for event in writer.events(stretch))
+    file.writelines(line if not number else ",\n" + line for number, line in enumerate(lines))
+    for event in _board(board, len(writer.processes) + 1):
+        file.write(",\n" + _line(event))
     about = {"title": title, "simulated_us": writer.end_ps / PS_PER_US, "notes": writer.notes}
     file.write(f'\n],\n"displayTimeUnit": "ns",\n"otherData": {_line(about)}\n}}\n')
+
+
+def _board(board: Board, process: int) -> Iterator[Event]:
+    """Curves on the time of the whole run, in which copies follow one another."""
+    if board:
+        name = {"name": "the board, all copies in turn"}
+        yield {"ph": "M", "name": "process_name", "pid": process, "args": name}
+    for start_s, watts, clock in board:
+        for what, value in (("power W", watts), ("clock %", 100 * clock)):
+            at = _moment(round(start_s * PS))
+            value = float(f"{value:.4g}")
+            yield {"ph": "C", "name": what, "pid": process, "ts": at, "args": {"value": value}}
 
 
 def _line(event: Event) -> str:
@@ -61,10 +80,13 @@ def _moment(ps: int) -> float:
 
 @dataclass
 class _Trace:
-    """A trace being written: its tracks so far."""
+    """A trace being written: its processes and their tracks so far. Tracks count on from process to
+    process."""
 
     limits: Limits
-    tracks: dict[tuple[str, int], int] = field(default_factory=dict)
+    title: str
+    processes: dict[str, int] = field(default_factory=dict)
+    tracks: dict[tuple[str, str, int], int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     arrows: int = 0
     end_ps: int = 0
@@ -74,18 +96,27 @@ class _Trace:
         clock = _Clock(round(stretch.start_s * PS), stretch.timeline.tick_hz)
         drawn = bars(stretch.timeline)
         self._note(stretch)
+        yield from self._process(stretch.process)
         yield from self._op(stretch, clock)
         where: dict[int, int] = {}
         for bar in drawn:
-            yield from self._track(bar.resource, bar.lane)
-            track = self.tracks[bar.resource, bar.lane]
+            yield from self._track(stretch.process, bar.resource, bar.lane)
+            track = self.tracks[stretch.process, bar.resource, bar.lane]
             if bar.job:
                 where[id(bar.job)] = track
             yield self._bar(bar, track, stretch, clock)
         for chain in chains(stretch.timeline, stretch.program):
-            yield from self._arrow(chain, where, clock)
+            yield from self._arrow(chain, where, stretch, clock)
         yield from self._curves(stretch, drawn, clock)
         self.end_ps = max(self.end_ps, clock.ps(stretch.timeline.ticks))
+
+    def _process(self, name: str) -> Iterator[Event]:
+        """Names one that is new."""
+        if name in self.processes:
+            return
+        number = self.processes[name] = len(self.processes) + 1
+        about = {"name": f"{self.title}: {name}" if name else self.title}
+        yield {"ph": "M", "name": "process_name", "pid": number, "args": about}
 
     def _note(self, stretch: Stretch) -> None:
         if not stretch.timeline.whole:
@@ -97,20 +128,22 @@ class _Trace:
 
     def _op(self, stretch: Stretch, clock: _Clock) -> Iterator[Event]:
         """Its bar above all."""
-        yield from self._track("ops", OPS)
+        yield from self._track(stretch.process, "ops", OPS)
         times = f" \N{MULTIPLICATION SIGN}{stretch.count:g}" if stretch.count != 1 else ""
         busy = clock.us(stretch.timeline.ticks)
         about = {"op": stretch.label, "busy_us": busy, "count": stretch.count}
         ends = clock.span(0, stretch.timeline.ticks)
         head = {"ph": "X", "cat": "op", "name": stretch.label + times}
-        yield head | {"pid": PROCESS, "tid": self.tracks["ops", OPS]} | ends | {"args": about}
+        place = {"pid": self.processes[stretch.process]}
+        place |= {"tid": self.tracks[stretch.process, "ops", OPS]}
+        yield head | place | ends | {"args": about}
 
-    def _track(self, resource: str, lane: int) -> Iterator[Event]:
+    def _track(self, process: str, resource: str, lane: int) -> Iterator[Event]:
         """Names a track that is new."""
-        if (resource, lane) in self.tracks:
+        if (process, resource, lane) in self.tracks:
             return
-        number = self.tracks[resource, lane] = len(self.tracks) + 1
-        place = {"pid": PROCESS, "tid": number}
+        number = self.tracks[process, resource, lane] = len(self.tracks) + 1
+        place = {"pid": self.processes[process], "tid": number}
         name = f"{resource} #{lane + 1}" if lane else resource
         yield {"ph": "M", "name": "thread_name", **place, "args": {"name": name}}
         yield {"ph": "M", "name": "thread_sort_index", **place, "args": {"sort_index": number}}
@@ -128,15 +161,19 @@ class _Trace:
             about |= {"times": bar.fold.times, "period_us": clock.us(bar.fold.length)}
         else:
             about["unrecorded"] = bar.unrecorded
-        head = {"ph": "X", "cat": kind, "name": bar.name, "pid": PROCESS, "tid": track}
+        head = {"ph": "X", "cat": kind, "name": bar.name, "tid": track}
+        head |= {"pid": self.processes[stretch.process]}
         return head | clock.span(bar.begin, bar.end) | {"args": about}
 
-    def _arrow(self, chain: list[Job], where: dict[int, int], clock: _Clock) -> Iterator[Event]:
+    def _arrow(
+        self, chain: list[Job], where: dict[int, int], stretch: Stretch, clock: _Clock
+    ) -> Iterator[Event]:
         self.arrows += 1
+        process = self.processes[stretch.process]
         for number, job in enumerate(chain):
             point = "s" if not number else "f" if job is chain[-1] else "t"
             event: Event = {"ph": point, "cat": "step", "name": "step", "id": self.arrows}
-            event |= {"pid": PROCESS, "tid": where[id(job)], "ts": clock.span(job.begin, 0)["ts"]}
+            event |= {"pid": process, "tid": where[id(job)], "ts": clock.span(job.begin, 0)["ts"]}
             yield event | ({"bp": "e"} if point == "f" else {})
 
     def _curves(self, stretch: Stretch, drawn: list[Bar], clock: _Clock) -> Iterator[Event]:
@@ -144,17 +181,18 @@ class _Trace:
         for resource, values in shares(drawn, timeline.ticks).items():
             full, unit = self.limits.get(resource.partition(".")[0], (100.0, "% busy"))
             levels = changes([full * value for value in values], timeline.ticks)
-            yield from self._curve(f"{resource} {unit}", levels, clock)
+            yield from self._curve(f"{resource} {unit}", levels, stretch, clock)
         if stretch.program:
             for name, filled in filling(timeline, stretch.program).items():
-                yield from self._curve(f"{name} tiles", filled, clock)
+                yield from self._curve(f"{name} tiles", filled, stretch, clock)
 
     def _curve(
-        self, name: str, levels: Iterable[tuple[int, float]], clock: _Clock
+        self, name: str, levels: Iterable[tuple[int, float]], stretch: Stretch, clock: _Clock
     ) -> Iterator[Event]:
+        process = self.processes[stretch.process]
         for tick, value in levels:
             at = clock.span(tick, tick)["ts"]
-            yield {"ph": "C", "name": name, "pid": PROCESS, "ts": at, "args": {"value": value}}
+            yield {"ph": "C", "name": name, "pid": process, "ts": at, "args": {"value": value}}
 
 
 @dataclass(frozen=True, slots=True)

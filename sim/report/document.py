@@ -80,12 +80,31 @@ class HeldDocument(TypedDict):
 
 class StallDocument(TypedDict):
     """Seconds of a resource: busy; not busy since what comes next waited, in all and by cause
-    (data, space, sync, launch); with nothing more to do."""
+    (data, space, sync, launch; refresh and turns of DRAM's bus); with nothing more to do."""
 
     busy_s: float
     waiting_s: float
     by_cause_s: dict[str, float]
     idle_s: float
+
+
+class PowerDocument(TypedDict):
+    """From `start_s` of the run on the board draws so many watts, at this share of its speed."""
+
+    start_s: float
+    power_w: float
+    clock: float
+
+
+class TenantDocument(TypedDict):
+    """One of several graphs on a chip: seconds of all its runs."""
+
+    name: str
+    priority: int
+    runs: int
+    alone_s: float
+    together_s: float
+    slowdown: float
 
 
 class RunDocument(TypedDict):
@@ -136,6 +155,10 @@ class RunDocument(TypedDict):
     events: NotRequired[int]
     stalls: NotRequired[dict[str, StallDocument]]
     partial: NotRequired[bool]
+    power_over_time: NotRequired[list[PowerDocument]]
+    tenants: NotRequired[list[TenantDocument]]
+    tenants_gained: NotRequired[float]  # work per second over one after the other, less 1
+    policy: NotRequired[str]
     limits: list[LimitDocument]
     warnings: list[str]
     ops: list[OpDocument]
@@ -201,7 +224,24 @@ def _by_events(event: EventRun) -> dict[str, Any]:
         "events": event.events,
         "stalls": stalls,
         "partial": event.partial,
-    }
+    } | _optional(event)
+
+
+def _optional(event: EventRun) -> dict[str, Any]:
+    """What only some runs have."""
+    found: dict[str, Any] = {"policy": event.policy} if event.policy else {}
+    if event.tenants:
+        names = "name priority runs alone_s together_s slowdown".split()
+        found["tenants"] = [{n: getattr(one, n) for n in names} for one in event.tenants]
+        found["tenants_gained"] = event.gained
+    return found | ({"power_over_time": _power(event)} if event.power else {})
+
+
+def _power(event: EventRun) -> list[dict[str, float]]:
+    return [
+        {"start_s": span.start_s, "power_w": span.watts, "clock": span.clock}
+        for span in event.power
+    ]
 
 
 def _stage(stage: StageRun) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def level_names(run: Run) -> list[str]:
 def resource_colors(run: Run) -> dict[str, str]:
     """Every resource of the run in the order it is stacked, with its one color."""
     colors = dict(zip(level_names(run), cycle(LEVEL_COLORS), strict=False)) | ENGINE_COLORS
-    used = (name for op in run.ops for name in (*op.busy_s, *op.exposed_s, *op.energy_by_j))
+    used = [name for op in run.ops for name in (*op.busy_s, *op.exposed_s, *op.energy_by_j)]
+    used += [limit.resource for limit in run.limits]
     return colors | {name: GREY for name in used if name not in colors}
 
 

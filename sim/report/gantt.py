@@ -13,6 +13,8 @@ from html import escape
 from itertools import cycle
 
 from sim.event.bars import Bar, Stretch, bars
+from sim.event.graph import MARK
+from sim.event.record import LOSSES
 from sim.report.figures import GREY, LEVEL_COLORS, TIMES, Figure, text
 from sim.report.page import chip, figure, section, table
 from sim.report.quantities import percent, si
@@ -21,13 +23,16 @@ MOST = 4000  # bars of a chart
 FINEST = 1 << 20  # of the chart's width: where merging begins
 PALEST = 0.2  # opacity of a bar that is hardly busy
 DOES = {
-    "load": "#0072B2", "convert": "#AA4499", "compute": "#D55E00", "vector": "#CC79A7",
+    "load": "#0072B2", "fetch": "#56B4E9", "convert": "#AA4499", "compute": "#D55E00",
+    "vector": "#CC79A7",
     "finish": "#882255", "store": "#009E73", "launch": "#7F7F7F", "sync": "#E69F00",
+    "refresh": "#999933",
     "repeated": "#8A8F98", "not recorded": "#C8CCD2",
 }  # fmt: skip
 STALLS = {
     "busy": "#0072B2", "data": "#E69F00", "space": "#F0E442", "sync": "#D55E00",
-    "launch": "#7F7F7F", "contention": "#CC79A7", "other": "#56B4E9", "idle": "#C8CCD2",
+    "launch": "#7F7F7F", "refresh": "#999933", "turnaround": "#882255", "contention": "#CC79A7",
+    "other": "#56B4E9", "idle": "#C8CCD2",
 }  # fmt: skip
 Stalls = Mapping[str, Mapping[str, float]]
 
@@ -55,9 +60,9 @@ def does_of(bar: Bar) -> str:
     """What a bar stands for: the actor's part of the work, whichever core's or level's it is."""
     if bar.job is None:
         return "repeated" if bar.fold else "not recorded"
-    if bar.job.kind == "sync":
-        return "sync"
-    return bar.job.actor.partition(".")[0].partition(" ")[0]
+    if bar.job.kind in LOSSES:
+        return bar.job.kind
+    return bar.job.actor.rpartition(MARK)[2].partition(".")[0].partition(" ")[0]
 
 
 def drawn(stretches: Iterable[Stretch]) -> dict[str, list[Drawn]]:
@@ -254,6 +259,13 @@ def timeline_section(stretches: Sequence[Stretch], most: int = MOST) -> str:
     return section("What runs when", caption, figure(gantt(stretches, most), "Gantt chart"))
 
 
+def batches_section(stretches: Sequence[Stretch]) -> str:
+    """Batches through the stages of a pipeline, as a card of a page."""
+    caption = "What stages and their links do when batches follow one another: once the first has "
+    caption += "filled the pipeline, one leaves it every interval."
+    return section("Batches through the stages", caption, figure(gantt(stretches), "Gantt chart"))
+
+
 def stall_section(stalls: Stalls) -> str:
     """What resources wait for, as a card with a figure and a table. Of the whole run."""
     shares = shares_of(stalls)
@@ -264,7 +276,8 @@ def stall_section(stalls: Stalls) -> str:
     ]
     caption = (
         "The run's time as each resource spends it: at work, or without work since its next use "
-        "waited for data, for space to put them, for a hand-over, a launch or another's turn; idle "
+        "waited for data, for space to put them, for a hand-over, a launch or another's turn, or "
+        "since memory was refreshed or its bus turned around; idle "
         "is what is left after its last use, and ops that do not use it."
     )
     body = figure(stall_figure(stalls), "what each resource waits for")

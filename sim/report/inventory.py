@@ -15,6 +15,7 @@ from accel_models.pes import GATE_PES
 from accel_models.read_design import read_design
 from kernels_ref.formats import FORMATS, get_format
 from kernels_ref.kernels import KERNELS
+from sim.event.policies import POLICIES
 from workloads import decode, read_model
 from workloads.config import shipped_models
 from workloads.graph import Graph
@@ -194,10 +195,35 @@ def _transforms() -> dict[str, Any]:
     return {name: " ".join(text.partition("\n\n")[0].split()) for name, text in texts.items()}
 
 
+def _policies() -> dict[str, Any]:
+    return {name: policy_document(name) for name in POLICIES}
+
+
+def policy_document(name: str) -> dict[str, Any]:
+    """What a policy does, its arguments with their defaults and units, its source, and the kind of
+    machine that it is for."""
+    policy = POLICIES[name]
+    what, *others = (inspect.getdoc(policy.function) or "").split("\n\n")
+    said = {
+        key.lower(): text
+        for key, _, text in (" ".join(part.split()).partition(": ") for part in others)
+    }
+    parameters = list(inspect.signature(policy.function).parameters.values())[1:]
+    takes = ", ".join(str(parameter).replace("'", "") for parameter in parameters)
+    return {
+        "what": " ".join(what.split()),
+        "takes": f"{name}({takes})",
+        "arguments": said.get("arguments", ""),
+        "source": said.get("source", ""),
+        "machine": policy.machine,
+    }
+
+
 LISTS: dict[str, Callable[[], dict[str, Any]]] = {
     "designs": _designs,
     "models": _models,
     "formats": _formats,
     "kernels": _kernels,
     "transforms": _transforms,
+    "policies": _policies,
 }

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.quantities import binary, percent, si
-from sim.run import OpRun, Run, Trust
+from sim.report.tenants import tenants_lines
+from sim.run import EventRun, OpRun, Run, Trust
 
 GROUPS = {
     "einsum": "matrix multiplications",
@@ -26,7 +27,7 @@ GROUPS = {
     "update": "the optimizer",
 }
 SHOWN_LIMITS = 4
-CAUSES = ("data", "space", "sync", "launch")
+CAUSES = ("data", "space", "sync", "launch", "refresh", "turnaround")
 LEAST_WAIT = 5e-4  # share of the latency that is said
 WIDTH_WITHOUT_TERMINAL = 140
 WIDEST_NAME = 40
@@ -184,16 +185,36 @@ def _waiting(run: Run) -> list[Text]:
     if run.event is None:
         return []
     closed = run.event.analytic_latency_s
-    more = percent(run.latency_s / closed - 1)
-    title = f"who waits ({run.event.events:,} events; closed form {si(closed, 's')}, {more} less)"
+    share = run.latency_s / closed - 1
+    more = f"{percent(abs(share))} {'less' if share >= 0 else 'more'}"
+    policy = f" by {run.event.policy}" if run.event.policy else ""
+    events = f"{run.event.events:,} events"
+    title = f"who waits{policy} ({events}; closed form {si(closed, 's')}, {more})"
     lines = [Text(title, style="bold")]
     ranked = sorted(run.event.stalls.items(), key=lambda item: -item[1]["busy"])
     for name, parts in ranked:
-        shares = {what: seconds / run.latency_s for what, seconds in parts.items()}
+        whole = sum(parts.values()) or 1.0
+        shares = {what: seconds / whole for what, seconds in parts.items()}
         waits = [f"{percent(shares[c])} for {c}" for c in CAUSES if shares.get(c, 0.0) > LEAST_WAIT]
         said = f"{percent(shares['busy'])} busy; waits {', '.join(waits) or 'for nothing'}"
         lines.append(Text(f"  {name}: {said}; {percent(shares['idle'])} idle"))
-    return lines
+    if run.event.tenants:
+        head, *rows = tenants_lines(run.event)
+        lines += [Text(head, style="bold"), *map(Text, rows)]
+    return lines + _board_power(run.event)
+
+
+def _board_power(event: EventRun) -> list[Text]:
+    """Of a board that limits mean power, how far the credit of a board that was idle goes."""
+    if not event.power:
+        return []
+    most = max(event.power, key=lambda span: span.watts)
+    held = next((span for span in event.power if span.clock < 1), None)
+    said = "the limit never holds"
+    if held:
+        last = min(event.power, key=lambda span: span.clock)
+        said = f"the limit holds from {si(held.start_s, 's')} on, at {percent(last.clock)} speed"
+    return [Text(f"board power over time: up to {si(most.watts, 'W')}; {said}")]
 
 
 def _trust(trust: Trust, unit: str) -> str:

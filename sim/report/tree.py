@@ -20,8 +20,8 @@ _UNITS = {
 }
 # Under these keys stand names, shown as they are typed.
 _NAMED = set(
-    "designs models formats kernels transforms cores levels links ops parts area_by_mm2 machines "
-    "all_reduce_s".split()
+    "designs models formats kernels transforms policies cores levels links ops parts area_by_mm2 "
+    "machines all_reduce_s".split()
 )
 
 

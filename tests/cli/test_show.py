@@ -11,6 +11,7 @@ import pytest
 from accel_models.library import list_designs
 from kernels_ref.formats import FORMATS
 from kernels_ref.kernels import KERNELS
+from sim.event.policies import POLICIES
 from workloads.config import shipped_models
 from workloads.transforms import TRANSFORMS
 
@@ -43,6 +44,7 @@ def test_design(run: Any) -> None:
         ("formats", FORMATS),
         ("kernels", KERNELS),
         ("transforms", TRANSFORMS),
+        ("policies", POLICIES),
     ],
 )
 def test_lists_name_things_as_they_are_typed(option: str, names: Any, run: Any) -> None:
@@ -85,7 +87,7 @@ def test_one_thing_at_a_time(run: Any) -> None:
         assert (done.code, done.out) == (1, "")
         assert done.err == (
             "show one thing: a design, a model, or one of "
-            "--designs, --models, --formats, --kernels, --pes, --transforms\n"
+            "--designs, --models, --formats, --kernels, --pes, --transforms, --policies\n"
         )
 
 

@@ -25,14 +25,18 @@ ROUND = 12  # firings of every actor are multiples
 @st.composite
 def resources(draw: st.DrawFn, name: str) -> Resource:
     every = draw(st.sampled_from([0, 0, 11]))
+    width = draw(st.sampled_from([1, 1, 1, 2]))
+    burst = draw(st.sampled_from([0, 0, 7, 60, 900])) if width == 1 else 0
     return Resource(
         name,
         draw(st.sampled_from([2, 2, 3, 5])),
         draw(st.sampled_from([Fraction(1), Fraction(3, 2), Fraction(2, 3)])),
-        draw(st.sampled_from([1, 1, 1, 2])),
+        width,
         draw(st.sampled_from([0, 0, 3])),
         every,
         4 if every else 0,
+        burst,
+        draw(st.integers(0, burst)),
     )
 
 
@@ -105,6 +109,7 @@ def test_folded_is_unfolded(program: Program) -> None:
             plain.busy, plain.jobs, plain.amount, plain.queued
         )  # fmt: skip
         assert counters.waited == plain.waited
+    assert folded.credits == unfolded.credits
 
 
 @settings(max_examples=60, deadline=None)

@@ -113,6 +113,8 @@ def designs(draw: st.DrawFn) -> Design:
 
     cores = draw(st.sampled_from([1, 2, 5, 12]))
     chip = {"dram": memory("64 GiB", draw(speed), kind="dram", granularity="32 B")}
+    if device := draw(st.sampled_from([None, "ddr4", "hbm2e"])):
+        chip["dram"] |= {"device": device, "efficiency": draw(st.sampled_from([0.8, 0.93, 1.0]))}
     if draw(st.booleans()):
         chip["l2"] = level(multicast=draw(st.sampled_from([1, 4])), reduction=draw(st.booleans()))
         if cores % 2 == 0:

@@ -30,7 +30,7 @@ def test_a_policy_is_named_in_what_is_printed(run: Any) -> None:
         ((*EVENT, "--policy", "ring_memory(section=3)"), "unexpected keyword argument 'section'"),
         ((*EVENT, "--policy", "ring_memory(sections=x)"), "'x' is not a whole number"),
         ((*EVENT, "--policy", "ring_memory(sections=13)"), "but there are 12 layers to go around"),
-        ((*SIM, "--policy", "ring_memory"), "a policy is run by --sim event; add it"),
+        ((*SIM, "--policy", "ring_memory"), "--policy: this is run by --sim event; add it"),
         (
             ("simulate", "dgx_a100", "opt-125m", "--sim", "event", "--policy", "ring_memory"),
             "a policy of one chip; name a design, not a system",

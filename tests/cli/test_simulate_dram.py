@@ -9,7 +9,7 @@ import pytest
 
 from accel_models.dram import KINDS
 
-WORDS = ("simulate", "a100_sxm", "gpt2", "--phase", "decode", "--context", "128", "--sim", "event")
+WORDS = ("simulate", "a100_sxm", "gpt2", "--phase", "prefill", "--prompt", "256", "--sim", "event")
 
 
 def test_the_command_says_what_refresh_takes(run: Callable[..., Any]) -> None:

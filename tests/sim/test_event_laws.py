@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
+from event_law import TICK, check_law, costs
 from hypothesis import given
 from tiny import designs, graphs, scheduled
 
 from accel_models.design import Design
-from mappers.cost import Cost, rest_of
-from mappers.plan import Placed
 from sim.event.engine import Engine
 from sim.event.lower import program_of
 from workloads.graph import Graph
 
-TICK = 1 / (1e9 * 1024)  # no machine here is slower
-
-
-def costs(placed: Placed) -> tuple[Cost, ...]:
-    return placed.cost.stages or (placed.cost,)
-
-
-def sooner(cost: Cost) -> float:
-    """Seconds in which the longest resource may be at work already, or still, where the closed form
-    has it wait for a slower level's first load or last store."""
-    rest = rest_of(cost.work)
-    longest = max(rest, key=lambda name: rest[name])
-    ends = [(part, part.get(longest, 0.0)) for part in (cost.work.head, cost.work.tail)]
-    return float(sum(max(part.values(), default=0.0) - own for part, own in ends))
-
 
 @given(designs(), graphs())
 def test_between_the_closed_form_and_the_sum_of_parts(design: Design, graph: Graph):
-    """analytic <= event <= sum of parts, but for a tick of rounding a firing; turns of a memory's
-    bus are a part."""
+    """analytic <= event <= sum of parts."""
     (placed,) = scheduled(graph, design)
     for cost in costs(placed):
-        program = program_of(cost, placed.plan.path)
-        timeline = Engine(program).run()
-        seconds = timeline.seconds
-        turns = sum(parts.get("turnaround", 0.0) for parts in timeline.stalls().values())
-        rounding = TICK * sum(
-            len(run.uses) * run.count * actor.repeat
-            for actor in program.actors
-            for run in actor.cycle
-        )
-        assert seconds >= (float(cost.latency_s) - sooner(cost)) * (1 - 1e-9)
-        assert seconds <= cost.upper_bound_s() * (1 + 1e-9) + turns + rounding
+        check_law(cost, placed.plan.path)
 
 
 @given(designs(), graphs())

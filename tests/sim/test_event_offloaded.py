@@ -204,5 +204,5 @@ def test_nothing_to_stream():
 
 
 def test_a_policy_is_run_by_events():
-    with pytest.raises(UserError, match="a policy is run by --sim event; add it"):
+    with pytest.raises(UserError, match="--policy: this is run by --sim event; add it"):
         simulate(DESIGN, MODEL, policy="layer_streaming")

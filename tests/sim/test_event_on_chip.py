@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from event_law import TICK, check_law, costs
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import design_dict, designs, engine, graphs, matmul_graph, memory, parse, scheduled
@@ -12,13 +13,10 @@ from tiny import design_dict, designs, engine, graphs, matmul_graph, memory, par
 from accel_models.design import Design
 from accel_models.network import Network
 from accel_models.path import memory_path
-from mappers.cost import Cost
 from mappers.plan import Placed
 from sim.event.engine import Engine
 from sim.event.lower import program_of
 from workloads.graph import Graph
-
-TICK = 1 / (1024 * 1e9)
 
 
 def network(kind: str, width: int, height: int = 1, ports: tuple[int, ...] = (0,)) -> Network:
@@ -105,10 +103,6 @@ def test_cores_apart_load_the_links_of_their_ways(kind: str, width: int, height:
         assert moved == pytest.approx(busy["network"] * load / most, abs=9 * TICK * steps)
 
 
-def costs(placed: Placed) -> tuple[Cost, ...]:
-    return placed.cost.stages or (placed.cost,)
-
-
 @given(designs(), graphs(), st.sampled_from(["bus", "crossbar", "ring", "mesh"]))
 def test_the_law_holds_through_networks(design: Design, graph: Graph, kind: str) -> None:
     """analytic <= event <= sum of parts."""
@@ -117,13 +111,4 @@ def test_the_law_holds_through_networks(design: Design, graph: Graph, kind: str)
     on = network(kind, wide, cores // wide if kind == "mesh" else 1)
     (placed,) = scheduled(graph, through(design, on))
     for cost in costs(placed):
-        program = program_of(cost, placed.plan.path)
-        timeline = Engine(program).run()
-        turns = sum(parts.get("turnaround", 0.0) for parts in timeline.stalls().values())
-        rounding = TICK * sum(
-            len(run.uses) * run.count * actor.repeat
-            for actor in program.actors
-            for run in actor.cycle
-        )
-        assert timeline.seconds >= float(cost.latency_s) * (1 - 1e-9)
-        assert timeline.seconds <= cost.upper_bound_s() * (1 + 1e-9) + turns + rounding
+        check_law(cost, placed.plan.path)

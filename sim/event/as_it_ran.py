@@ -17,7 +17,7 @@ def as_it_ran(
     static_w: float,
 ) -> OpRun:
     """`exposed`: seconds of its critical path by resource. Static power flows for as long as it
-    takes; dynamic energy is the op's."""
+    takes; dynamic energy is the op's. Utilization does not rise where others hide the op."""
     static = static_w * (seconds - op.latency_s)
     named = [name for name in exposed if name != NOT_RECORDED]
     ranked = sorted(named, key=lambda name: -exposed[name])
@@ -26,7 +26,7 @@ def as_it_ran(
         latency_s=seconds,
         energy_j=op.energy_j + static,
         energy_by_j=op.energy_by_j | {"static": op.energy_by_j.get("static", 0.0) + static},
-        utilization=op.utilization * op.latency_s / seconds if seconds else 0.0,
+        utilization=op.utilization * min(1.0, op.latency_s / seconds) if seconds else 0.0,
         exposed_s=dict(exposed),
         saves_s=dict(saves),
         bound_by=ranked[0] if ranked else op.bound_by,

@@ -26,7 +26,7 @@ from sim.event.pipeline import Stage, pipeline
 from sim.event.policies import Chosen
 from sim.event.power import after, over_time, with_bucket
 from sim.event.program import Program
-from sim.event.run import Memo, Progress, event_run, op_by_events, scaled
+from sim.event.run import Memo, Progress, op_by_events, run_of
 from sim.event.stretched import by_policies, stretched
 from sim.run import OpRun, PowerSpan, Run, Section, StageRun
 from workloads.graph import Graph
@@ -59,7 +59,7 @@ def run(
             chip.together(policies)
     except KeyboardInterrupt:
         warnings += (f"interrupted: {done} of {whole} ops by events, the rest by closed form",)
-    return _run(replace(closed, warnings=warnings), closed, chips, policies)
+    return _run(closed, warnings, chips, policies)
 
 
 @dataclass
@@ -92,28 +92,23 @@ class _Chip:
         return sum(op.count * op.latency_s for op in self.ops)
 
 
-def _run(known: Run, closed: Run, chips: list[_Chip], policies: Sequence[Chosen]) -> Run:
+def _run(
+    closed: Run, warnings: tuple[str, ...], chips: list[_Chip], policies: Sequence[Chosen]
+) -> Run:
     """The closed form's with what ran by events instead."""
     ranks = [len(chip.plan.chips) for chip in chips]
     merged = on_system.merged(
         on_system.of_ranks(op, n) for n, chip in zip(ranks, chips, strict=True) for op in chip.ops
     )
-    latency = sum(chip.latency_s for chip in chips)
-    partial = len(known.warnings) > len(closed.warnings)
     interval, through = pipeline(list(_working(chips))) if len(chips) > 1 else (None, None)
     spans: tuple[PowerSpan, ...] = reduce(after, (chip.power for chip in chips), ())
-    event = event_run(closed, list(_sections(chips)), latency, partial, policies)
+    found = run_of(closed, merged, list(_sections(chips)), warnings, policies, spans)
+    assert found.event is not None
     return replace(
-        known,
-        simulator="event",
-        latency_s=latency,
-        energy_j=sum(op.count * op.energy_j for op in merged),
-        ops=tuple(merged),
-        limits=analytic.limits(merged),
-        latency_trust=scaled(closed.latency_trust, latency / closed.latency_s),
-        stages=tuple(map(_stage, known.stages, chips)),
+        found,
+        stages=tuple(map(_stage, closed.stages, chips)),
         interval_s=interval,
-        event=replace(event, pipeline=through, power=() if policies else spans),
+        event=replace(found.event, pipeline=through),
     )
 
 

@@ -73,7 +73,7 @@ def run_of(
     """The closed form's run with what came of these ops; more warnings than it had mean that not
     all of them were run. `power`: over the run, where no policy changed what follows what."""
     latency = sum(op.count * op.latency_s for op in ops)
-    told = event_run(closed, sections, latency, len(warnings) > len(closed.warnings), policies)
+    told = _event_run(closed, sections, latency, len(warnings) > len(closed.warnings), policies)
     return replace(
         closed,
         simulator="event",
@@ -81,13 +81,13 @@ def run_of(
         energy_j=sum(op.count * op.energy_j for op in ops),
         ops=tuple(ops),
         limits=analytic.limits(ops),
-        latency_trust=scaled(closed.latency_trust, latency / closed.latency_s),
+        latency_trust=_scaled(closed.latency_trust, latency / closed.latency_s),
         warnings=warnings,
         event=replace(told, power=() if policies else power),
     )
 
 
-def scaled(trust: Trust, ratio: float) -> Trust:
+def _scaled(trust: Trust, ratio: float) -> Trust:
     """The same shares of another total."""
     return replace(trust, low=trust.low * ratio, high=trust.high * ratio)
 
@@ -120,7 +120,7 @@ def _timeline(program: Program) -> Ran:
     return timeline, on_path, saved
 
 
-def event_run(
+def _event_run(
     closed: Run,
     sections: Sequence[Section],
     latency: float,

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mappers.plan import Schedule
-from sim.event.critical import NOT_RECORDED, seconds_on_path
+from sim.event.as_it_ran import as_it_ran
+from sim.event.critical import seconds_on_path
 from sim.event.engine import Engine
 from sim.event.policies import Chosen, PolicyError, Stretch
 from sim.event.record import Timeline
@@ -97,18 +98,8 @@ class _Share:
     saved: Mapping[str, float]
 
     def of(self, op: OpRun, static_w: float) -> OpRun:
+        """The op with its share."""
         seconds = op.latency_s * self.ratio
-        static = static_w * (seconds - op.latency_s)
-        named = [name for name in self.spent if name != NOT_RECORDED]
-        ranked = sorted(named, key=lambda name: -self.spent[name])
-        return replace(
-            op,
-            latency_s=seconds,
-            energy_j=op.energy_j + static,
-            energy_by_j=op.energy_by_j | {"static": op.energy_by_j.get("static", 0.0) + static},
-            utilization=op.utilization / max(1.0, self.ratio),
-            exposed_s={name: share * seconds for name, share in self.spent.items()},
-            saves_s={name: share * seconds for name, share in self.saved.items()},
-            bound_by=ranked[0] if ranked else op.bound_by,
-            next_bound=ranked[1] if len(ranked) > 1 else op.next_bound,
-        )
+        spent = {name: share * seconds for name, share in self.spent.items()}
+        saved = {name: share * seconds for name, share in self.saved.items()}
+        return as_it_ran(op, seconds, spent, saved, static_w)

@@ -104,6 +104,7 @@ class _Clusters:
         return Actor(name, (Run(times, uses, round(waits * NANOSECONDS)),), priority=priority)
 
     def actors(self) -> Iterator[Actor]:
+        """Of the layer, in the order of the data."""
         layer, engines = self.layer, self.engines
         for name, ops in (("before", layer.before), ("after", layer.after)):
             for number, (engine, seconds) in enumerate(ops):
@@ -125,6 +126,7 @@ class _Clusters:
         yield Actor("sum", (Run(1),))
 
     def channels(self) -> Iterator[Channel]:
+        """What waits for what; with barriers, for all clusters of a matrix."""
         layer = self.layer
         chain = [f"before {n}" for n in range(len(layer.before))] + ["MLP"]
         yield from (Channel(a, b) for a, b in pairwise(chain))
